@@ -1,0 +1,55 @@
+# Everything a developer does here. `make help` lists it.
+# Needs Python >= 3.11, make and git; everything else is installed into .venv from requirements.lock.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := 0.13.9
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+
+help:           ## list the targets
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: $(VENV)/.installed   ## start the demo: a year of real flights through the whole loop (ARGS="--once --flights 20000" ends and limits)
+	@$(BIN)/upshot demo $(ARGS)
+
+test: $(VENV)/.installed  ## run all tests (ARGS="-k name" chooses)
+	$(BIN)/python -m pytest $(ARGS)
+
+e2e: $(VENV)/.installed   ## only the tests in a real browser
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+check: $(VENV)/.installed ## format, lint, types, import direction, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/contracts $(ARGS)
+
+format: $(VENV)/.installed ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed ## measure; prints figures with ratios, decides nothing
+	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+lock: $(VENV)/bin/uv      ## resolve requirements.lock anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra kafka --extra server --extra demo --group dev pyproject.toml -o requirements.lock
+
+clean:          ## remove what the other targets made
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "upshot needs Python 3.11 or newer; set PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/uv
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: help run test e2e check format bench lock clean
