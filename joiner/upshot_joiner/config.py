@@ -1,0 +1,203 @@
+"""The configuration of a model (YAML file or ``PUT /v1/models/{model}``), and its history."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pydantic
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from upshot_joiner.clock import Stamper, to_micros
+from upshot_joiner.errors import Place, Problem
+from upshot_joiner.store.client import Store
+
+Scalar = bool | int | float | str
+Combine = Literal["first", "last", "sum", "mean", "min", "max", "majority", "count"]
+
+_UNITS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*\Z")
+
+
+def parse_duration(value: object) -> object:
+    """``"90s"``, ``"24h"``, ``"30d"``, a number of seconds, or a timedelta, as a timedelta."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError("a duration is a number and a unit: ms, s, m, h, d or w")
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    return value
+
+
+def format_duration(value: timedelta) -> str:
+    """The shortest spelling that :func:`parse_duration` reads back."""
+    seconds = value.total_seconds()
+    for unit in ("w", "d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{int(seconds // _UNITS[unit])}{unit}"
+    return f"{seconds:g}s"
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")
+]
+PositiveDuration = Annotated[Duration, pydantic.Field(gt=timedelta(0), le=timedelta(days=3650))]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LabelConfig(_Section):
+    """How one label's events become an outcome."""
+
+    window: PositiveDuration = timedelta(days=30)
+    """How long after its prediction a label is waited for."""
+    default: Scalar | None = None
+    """The value of a row whose window closed without a label; none: such a row stays pending."""
+    combine: Combine = "last"
+    late: Literal["accept", "reject"] = "accept"
+    """Whether a label that was observed after the window still counts."""
+    source_priority: list[str] = []
+    """The most trusted source first; a statement of a lesser source counts only while no better one has spoken."""
+
+
+class FeatureDriftConfig(_Section):
+    """Drift settings of one feature."""
+
+    method: str | None = None
+    threshold: float | None = None
+
+
+class DriftConfig(_Section):
+    """What serving is compared with, and over which window."""
+
+    baseline: Literal["reference", "previous", "last_week"] = "reference"
+    window: PositiveDuration = timedelta(days=1)
+    features: dict[str, FeatureDriftConfig] = {}
+
+
+class PerformanceConfig(_Section):
+    """Which metrics, and the score from which a binary prediction counts as positive."""
+
+    metrics: list[str] = []
+    threshold: float = 0.5
+
+
+class AlertConfig(_Section):
+    """One alert rule: kept and shown; alerts are not sent yet."""
+
+    when: str
+    to: list[str] = []
+
+
+class ExportConfig(_Section):
+    """What leaves in exports: kept and shown; redaction is not applied yet."""
+
+    redact: list[str] = []
+    hash: list[str] = []
+
+
+class ModelConfig(_Section):
+    """Everything that can be configured of a model; all of it has defaults."""
+
+    task: Literal["binary", "multiclass", "regression", "ranking"] = "binary"
+    positive: Scalar = 1
+    labels: dict[str, LabelConfig] = {}
+    primary_label: str | None = None
+    segments: list[str] = []
+    drift: DriftConfig = DriftConfig()
+    performance: PerformanceConfig = PerformanceConfig()
+    alerts: list[AlertConfig] = []
+    export: ExportConfig = ExportConfig()
+
+    def label(self, name: str) -> LabelConfig:
+        """The rules of a label; defaults where it was never configured."""
+        return self.labels.get(name) or LabelConfig()
+
+    def primary(self, seen: list[str]) -> str:
+        """The label that performance is about: the configured one, else the first configured, else the first seen."""
+        return self.primary_label or next(iter(self.labels), None) or (seen[0] if seen else "label")
+
+
+def read_config(raw: Any) -> ModelConfig:
+    """Check a configuration; raises a 422 :class:`Problem` that names every wrong place."""
+    if not isinstance(raw, dict):
+        raise Problem(422, "invalid_config", "A configuration is an object.", [{"loc": "$", "code": "wrong_type"}])
+    try:
+        return ModelConfig.model_validate(raw)
+    except pydantic.ValidationError as error:
+        places: list[Place] = [
+            {"loc": ".".join(str(part) for part in found["loc"]), "code": found["type"]}
+            for found in error.errors(include_input=False, include_url=False)
+        ]
+        raise Problem(422, "invalid_config", "The configuration has errors.", places) from None
+
+
+def read_config_file(path: Path) -> dict[str, ModelConfig]:
+    """The ``models:`` section of a YAML file."""
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise Problem(422, "invalid_config", f"The configuration file cannot be read: {path.name}.") from error
+    models = raw.get("models") if isinstance(raw, dict) else None
+    if not isinstance(models, dict):
+        raise Problem(422, "invalid_config", "The configuration file needs a `models:` section.")
+    return {str(name): read_config(config) for name, config in models.items()}
+
+
+class ConfigStore:
+    """The configurations, with their history: an export as of T uses the one that was in force at T."""
+
+    def __init__(self, store: Store, stamper: Stamper) -> None:
+        self._store = store
+        self._stamper = stamper
+        self._lock = threading.Lock()
+        self._current: dict[str, ModelConfig] = {}
+        for model, config in store.query(
+            "SELECT model, argMax(config, received_at) FROM model_configs GROUP BY model"
+        ):
+            self._current[model] = ModelConfig.model_validate_json(config, strict=False)
+
+    def get(self, model: str) -> ModelConfig:
+        """The configuration in force; defaults for a model that was never configured."""
+        return self._current.get(model) or ModelConfig()
+
+    def as_of(self, model: str, moment: datetime) -> ModelConfig:
+        """The configuration that was in force at a moment."""
+        found = self._store.query(
+            "SELECT config FROM model_configs WHERE model = {model:String} "
+            "AND received_at <= fromUnixTimestamp64Micro({at:Int64}, 'UTC') ORDER BY received_at DESC LIMIT 1",
+            {"model": model, "at": to_micros(moment)},
+        )
+        return ModelConfig.model_validate_json(found[0][0], strict=False) if found else ModelConfig()
+
+    def models(self) -> list[str]:
+        """Models that were ever configured."""
+        return sorted(self._current)
+
+    def put(self, model: str, config: ModelConfig) -> bool:
+        """Store a configuration; returns whether it differs from the one in force."""
+        with self._lock:
+            if self._current.get(model) == config:
+                return False
+            stamp = self._stamper.next()
+            self._store.insert(
+                "model_configs",
+                pa.table(
+                    {
+                        "model": [model],
+                        "config": [config.model_dump_json()],
+                        "received_at": pa.array([stamp], pa.timestamp("us", "UTC")),
+                    }
+                ),
+            )
+            self._current[model] = config
+            return True

@@ -1,0 +1,198 @@
+"""From a decoded event to its normal form: keys and times as numbers, values with their kind, or the reason why not."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from upshot.wire import LabelEvent, Prediction, Scalar, Time
+from upshot_joiner.clock import to_micros
+from upshot_joiner.store.keys import content_hash, request_key
+
+MAX_ID_LENGTH = 512
+MAX_NAME_LENGTH = 512
+MAX_FEATURES = 10_000
+MAX_TEXT_LENGTH = 64 * 1024
+EARLIEST_US = to_micros(datetime(1990, 1, 1, tzinfo=UTC))
+LATEST_US = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
+"""A time outside is a mistake of unit (milliseconds taken for seconds is the year 55,000), not a moment."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class NotAccepted(Exception):  # noqa: N818  # the flow of a check, not an error of ours
+    """Why an event cannot be accepted: a stable ``code`` and the place ``loc`` in the event."""
+
+    def __init__(self, code: str, loc: str) -> None:
+        super().__init__(code, loc)
+        self.code = code
+        self.loc = loc
+
+
+@dataclass(slots=True)
+class CheckedPrediction:
+    """A prediction in normal form. Times are microseconds since 1970; ``predicted_us`` None means "when received"."""
+
+    event: Prediction
+    key: int
+    predicted_us: int | None
+    feature_times_us: dict[str, int] | None
+    content_hash: int
+
+    @property
+    def identity(self) -> tuple[str, int, str, str, str]:
+        """What makes this prediction the same as another."""
+        event = self.event
+        return (event.model, self.key, event.request_id, event.model_version, event.item_id)
+
+
+@dataclass(slots=True)
+class CheckedLabel:
+    """A label event in normal form; ``observed_us`` None means "when received"."""
+
+    event: LabelEvent
+    key: int
+    label_id: str
+    observed_us: int | None
+    content_hash: int
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """What makes this label event the same as another."""
+        return (self.key, self.event.request_id, self.label_id)
+
+
+def check_prediction(event: Prediction) -> CheckedPrediction:
+    """Normal form of a prediction; raises :class:`NotAccepted`."""
+    _id(event.request_id, "request_id")
+    _id(event.model, "model")
+    _text(event.model_version, "model_version")
+    _text(event.item_id, "item_id")
+    predicted_us = None if event.predicted_at is None else micros(event.predicted_at, "predicted_at")
+    if len(event.features) > MAX_FEATURES:
+        raise NotAccepted("too_many", "features")
+    for names, field in (
+        (event.features, "features"),
+        (event.probabilities, "probabilities"),
+        (event.attributions, "attributions"),
+        (event.entities, "entities"),
+        (event.tags, "tags"),
+    ):
+        if names and max(map(len, names)) > MAX_NAME_LENGTH:
+            raise NotAccepted("too_long", field)
+    if event.propensity is not None and not 0 < event.propensity <= 1:
+        raise NotAccepted("out_of_range", "propensity")
+    if not 0 < event.keep_probability <= 1:
+        raise NotAccepted("out_of_range", "keep_probability")
+    if not 0 <= event.seq < 2**63:
+        raise NotAccepted("out_of_range", "seq")
+    for scalar, field in ((event.prediction, "prediction"), (event.action, "action")):
+        if isinstance(scalar, str) and len(scalar) > MAX_TEXT_LENGTH:
+            raise NotAccepted("too_long", field)
+    times = None
+    if event.feature_times:
+        times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
+    content = msgspec.structs.replace(event, predicted_at=predicted_us, feature_times=times, writer_id="", seq=0)
+    try:
+        digest = content_hash(content)
+    except (RecursionError, ValueError, TypeError):
+        raise NotAccepted("unsupported_value", "features") from None
+    return CheckedPrediction(event, request_key(event.request_id), predicted_us, times, digest)
+
+
+def check_label(event: LabelEvent) -> CheckedLabel:
+    """Normal form of a label event; raises :class:`NotAccepted`."""
+    _id(event.request_id, "request_id")
+    _id(event.name, "name")
+    _text(event.item_id, "item_id")
+    _text(event.model, "model")
+    _text(event.source, "source")
+    _text(event.label_id, "label_id")
+    if event.op == "set":
+        if event.value is None:
+            raise NotAccepted("missing", "value")
+        if isinstance(event.value, float) and not math.isfinite(event.value):
+            raise NotAccepted("not_finite", "value")
+        if isinstance(event.value, str) and len(event.value) > MAX_TEXT_LENGTH:
+            raise NotAccepted("too_long", "value")
+    elif event.value is not None:
+        raise NotAccepted("unexpected", "value")
+    if not 0 <= event.seq < 2**63:
+        raise NotAccepted("out_of_range", "seq")
+    observed_us = None if event.observed_at is None else micros(event.observed_at, "observed_at")
+    content = msgspec.structs.replace(event, observed_at=observed_us, label_id="", writer_id="", seq=0, tags=None)
+    digest = content_hash(content)
+    label_id = event.label_id or f"content:{digest:032x}"
+    return CheckedLabel(event, request_key(event.request_id), label_id, observed_us, digest)
+
+
+def micros(value: Time, loc: str) -> int:
+    """A moment as microseconds since 1970: seconds as a number, or RFC 3339 with an offset."""
+    if isinstance(value, bool):
+        raise NotAccepted("wrong_type", loc)
+    if isinstance(value, str):
+        try:
+            moment = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            raise NotAccepted("invalid_time", loc) from None
+        if moment.tzinfo is None:
+            raise NotAccepted("time_without_offset", loc)
+        result = to_micros(moment)
+    elif not math.isfinite(value):
+        raise NotAccepted("out_of_range", loc)
+    else:
+        result = round(value * 1_000_000)
+    if not EARLIEST_US <= result < LATEST_US:
+        raise NotAccepted("out_of_range", loc)
+    return result
+
+
+def scalar_parts(value: Scalar | None) -> tuple[str, float | None, str]:
+    """Kind (``int``, ``float``, ``bool``, ``str``, ``""`` for null), the value as a number where it is one, and its exact text."""
+    if value is None:
+        return "", None, ""
+    if isinstance(value, bool):
+        return "bool", float(value), "true" if value else "false"
+    if isinstance(value, int):
+        try:
+            return "int", float(value), str(value)
+        except OverflowError:
+            return "int", math.inf if value > 0 else -math.inf, str(value)
+    if isinstance(value, float):
+        return "float", value, repr(value)
+    return "str", None, value
+
+
+def scalar_from_parts(kind: str, text: str) -> Scalar | None:
+    """The inverse of :func:`scalar_parts`."""
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        return text == "true"
+    return text if kind == "str" else None
+
+
+def exact_json(value: Any) -> str:
+    """JSON text that :func:`json.loads` reads back to an equal value of the same types, NaN and large integers included."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _id(value: str, loc: str) -> None:
+    if not value:
+        raise NotAccepted("empty", loc)
+    _text(value, loc)
+
+
+def _text(value: str, loc: str) -> None:
+    if len(value) > MAX_ID_LENGTH:
+        raise NotAccepted("too_long", loc)
+    if _CONTROL.search(value):
+        raise NotAccepted("control_character", loc)

@@ -1,0 +1,380 @@
+"""The one writer: groups what many requests bring, and answers each when its group is on disk.
+
+A write of one row costs as much as a write of ten thousand (the disk's sync), so requests that arrive close together share one.
+The order within a group is what makes a crash harmless: typed rows first, the spine after them. A group that was cut off
+between the two is finished from its typed rows before anything else is written (:meth:`Committer.recover`); nobody was told
+that it was stored, and its sender will send it again and be told it is a duplicate.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from upshot_joiner.activity import Activity
+from upshot_joiner.changes import ChangedHours
+from upshot_joiner.clock import Stamper, from_micros, to_micros
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.errors import Place, Problem, StoreError
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json
+from upshot_joiner.intake.decode import Refused
+from upshot_joiner.store import rows
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.served import ServedTables
+
+_log = logging.getLogger("upshot.intake")
+
+LINGER_S = 0.01
+"""How long a group waits for company. A sync costs about as much; waiting longer would only add to the answer's time."""
+MAX_GROUP_EVENTS = 20_000
+MAX_WAITING_EVENTS = 200_000
+"""Above this, new requests are turned away with 503 and Retry-After: their sender still has them, memory is not a store."""
+MAX_QUARANTINED_BYTES = 64 * 1024
+"""Of one refused payload; the rest of a longer one is cut off."""
+
+T = TypeVar("T")
+
+_FIND = """
+SELECT model, request_key, request_id, model_version, item_id, content_hash
+FROM predictions FINAL
+WHERE request_key IN (SELECT request_key FROM commit_keys)
+"""
+_FIND_LABELS = """
+SELECT request_key, request_id, label_id, content_hash
+FROM label_events FINAL
+WHERE request_key IN (SELECT request_key FROM commit_keys)
+"""
+_FINISH = """
+INSERT INTO predictions (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
+SELECT {model:String}, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash
+FROM %s FINAL
+WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
+  AND (request_key, request_id, model_version, item_id) NOT IN (
+    SELECT request_key, request_id, model_version, item_id FROM predictions
+    WHERE model = {model:String} AND received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC'))
+"""
+
+
+@dataclass
+class Answer:
+    """What became of the events of one request. ``accepted`` were new; every event is in exactly one count."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    errors: list[Place] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    predictions: list[tuple[int, CheckedPrediction]]
+    labels: list[tuple[int, CheckedLabel]]
+    refused: list[Refused]
+    kind: str
+    answer: Answer = field(default_factory=Answer)
+    future: Future[Answer] = field(default_factory=Future)
+
+    @property
+    def events(self) -> int:
+        return len(self.predictions) + len(self.labels) + len(self.refused)
+
+
+@dataclass
+class _Task:
+    run: Callable[[], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Committer:
+    """Owns every write of events. ``submit_*`` may be called from any thread; the work happens in one."""
+
+    def __init__(
+        self,
+        store: Store,
+        served: ServedTables,
+        configs: ConfigStore,
+        stamper: Stamper,
+        changes: ChangedHours,
+        activity: Activity,
+        touched: Callable[[Iterable[int], datetime], None],
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._configs = configs
+        self._stamper = stamper
+        self._changes = changes
+        self._activity = activity
+        self._touched = touched
+        self._queue: queue.SimpleQueue[_Batch | _Task | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._waiting_lock = threading.Lock()
+        self._closed = False
+        self._unfinished = False
+        self.failing: str = ""
+        """Why the last group could not be stored; empty while all is well."""
+        store.command("CREATE OR REPLACE TABLE commit_keys (request_key UInt128) ENGINE = Memory")
+        self.recover()
+        self._thread = threading.Thread(target=self._work, name="upshot-committer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take groups."""
+        self._thread.start()
+
+    def submit_predictions(
+        self, predictions: list[tuple[int, CheckedPrediction]], refused: list[Refused]
+    ) -> Future[Answer]:
+        """Store predictions, each with its index in the request. The future is done once they are on disk."""
+        return self._submit(_Batch(predictions, [], refused, "prediction"))
+
+    def submit_labels(self, labels: list[tuple[int, CheckedLabel]], refused: list[Refused]) -> Future[Answer]:
+        """Store label events, each with its index in the request. The future is done once they are on disk."""
+        return self._submit(_Batch([], labels, refused, "label"))
+
+    def run(self, work: Callable[[], T]) -> Future[T]:
+        """Run something between two groups, in the writer's thread."""
+        task = _Task(work)
+        if self._closed:
+            raise _closing()
+        self._queue.put(task)
+        return task.future
+
+    def barrier(self) -> Future[datetime]:
+        """A moment such that everything stamped before it is stored, and everything stored later has a later stamp."""
+        return self.run(self._stamper.next)
+
+    def close(self) -> None:
+        """Store what is waiting, then stop."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def recover(self) -> None:
+        """Finish the group that a crash cut off between its typed rows and the spine, if there is one."""
+        [(newest,)] = self._store.query("SELECT max(received_at) FROM predictions")
+        # Groups are stamped in order and each ends with the spine, so only rows stamped after the spine's newest, or the part
+        # of that same group that a failing spine insert left out, can be unfinished.
+        after = to_micros(newest) - 1
+        for model in self._served.models():
+            table = self._served.table(model)
+            self._store.command(_FINISH % table, {"model": model, "after": after})
+            [(newest_row,)] = self._store.query(f"SELECT max(received_at) FROM {table}")
+            self._stamper.pass_over(newest_row)
+        self._unfinished = False
+
+    # -- the writer's thread -------------------------------------------------------------------------------------------
+
+    def _submit(self, batch: _Batch) -> Future[Answer]:
+        if self._closed:
+            raise _closing()
+        with self._waiting_lock:
+            if self._waiting and self._waiting + batch.events > MAX_WAITING_EVENTS:
+                raise Problem(
+                    503, "overloaded", "Too many events are waiting to be stored; try again soon.", retry_after_s=1
+                )
+            self._waiting += batch.events
+        self._queue.put(batch)
+        return batch.future
+
+    def _work(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            if isinstance(first, _Task):
+                _run(first)
+                continue
+            group = [first]
+            size = first.events
+            until = time.monotonic() + LINGER_S
+            last: _Task | None = None
+            stop = False
+            while size < MAX_GROUP_EVENTS:
+                try:
+                    item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                except queue.Empty:
+                    break
+                if isinstance(item, _Batch):
+                    group.append(item)
+                    size += item.events
+                    continue
+                last, stop = item, item is None
+                break
+            self._commit(group)
+            if last is not None:
+                _run(last)
+            if stop:
+                return
+
+    def _commit(self, group: list[_Batch]) -> None:
+        try:
+            if self._unfinished:
+                self.recover()
+                self._activity.recount(self._store)
+            self._store_group(group)
+        except StoreError as error:
+            self._fail(group, error)
+        except Exception as error:  # noqa: BLE001  # the writer must outlive a bug: it fails the group, loudly
+            _log.exception("a group of events could not be stored")
+            self._fail(group, error)
+        else:
+            self.failing = ""
+            for batch in group:
+                batch.answer.errors.sort(key=lambda place: place["index"])
+                batch.future.set_result(batch.answer)
+        finally:
+            with self._waiting_lock:
+                self._waiting -= sum(batch.events for batch in group)
+
+    def _fail(self, group: list[_Batch], error: Exception) -> None:
+        self._unfinished = True
+        self.failing = f"{type(error).__name__}: code {getattr(error, 'code', 0)}"
+        _log.error("a group of %d events was not stored (%s)", sum(b.events for b in group), self.failing)
+        # Part of the group may be stored after all; whoever follows the store has to look at it.
+        last = self._stamper.last
+        for batch in group:
+            for _, one in batch.predictions:
+                self._changes.served(one.event.model, [hour_of(one.predicted_us, to_micros(last))])
+        self._touched([one.key for batch in group for _, one in (*batch.predictions, *batch.labels)], last)
+        for batch in group:
+            batch.future.set_exception(
+                Problem(503, "store_unavailable", "The store does not take writes now; nothing was stored.", retry_after_s=2)
+            )
+
+    def _store_group(self, group: list[_Batch]) -> None:
+        received = self._stamper.next()
+        received_us = to_micros(received)
+        predictions = self._new_predictions(group)
+        labels = self._new_labels(group)
+        by_model: defaultdict[str, list[CheckedPrediction]] = defaultdict(list)
+        for prediction in predictions:
+            by_model[prediction.event.model].append(prediction)
+        for model, of_model in by_model.items():
+            kinds, shapes, of_row = rows.wanted_columns(of_model)
+            self._served.grow(model, kinds, shapes)
+            self._store.insert(
+                self._served.table(model) or "",
+                rows.served_block(
+                    of_model, of_row, self._served.columns(model), self._configs.get(model), received_us
+                ),
+            )
+        if predictions:
+            self._store.insert("predictions", rows.spine_block(predictions, received_us))
+        if labels:
+            self._store.insert("label_events", rows.label_block(labels, received_us))
+        self._quarantine(group, received)
+        for model, of_model in by_model.items():
+            self._activity.served(model, ((one.event.model_version) for one in of_model), received)
+            self._changes.served(model, {hour_of(one.predicted_us, received_us) for one in of_model})
+        if predictions or labels:
+            self._touched([one.key for one in predictions] + [one.key for one in labels], received)
+
+    def _new_predictions(self, group: list[_Batch]) -> list[CheckedPrediction]:
+        if not any(batch.predictions for batch in group):
+            return []
+        self._load_keys({one.key for batch in group for _, one in batch.predictions})
+        stored = {
+            (model, key, request_id, version, item): digest
+            for model, key, request_id, version, item, digest in self._store.query(_FIND)
+        }
+        return _sort_out([(batch, batch.predictions) for batch in group], stored)
+
+    def _new_labels(self, group: list[_Batch]) -> list[CheckedLabel]:
+        if not any(batch.labels for batch in group):
+            return []
+        self._load_keys({one.key for batch in group for _, one in batch.labels})
+        stored = {(key, request_id, label_id): digest for key, request_id, label_id, digest in self._store.query(_FIND_LABELS)}
+        return _sort_out([(batch, batch.labels) for batch in group], stored)
+
+    def _load_keys(self, keys: set[int]) -> None:
+        self._store.command("TRUNCATE TABLE commit_keys")
+        self._store.insert("commit_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)}))
+
+    def _quarantine(self, group: list[_Batch], received: datetime) -> None:
+        refused = [(batch, one) for batch in group for one in batch.refused]
+        if not refused:
+            return
+        payloads = [one.payload if isinstance(one.payload, dict) else {} for _, one in refused]
+        self._store.insert(
+            "quarantine",
+            pa.table(
+                {
+                    "received_at": pa.array([received] * len(refused), rows.TIME),
+                    "kind": [batch.kind for batch, _ in refused],
+                    "code": [one.code for _, one in refused],
+                    "loc": [one.loc for _, one in refused],
+                    "model": [_short(payload.get("model")) for payload in payloads],
+                    "request_id": [_short(payload.get("request_id")) for payload in payloads],
+                    "payload": [_payload_text(one.payload) for _, one in refused],
+                }
+            ),
+        )
+        for batch in group:
+            for one in batch.refused:
+                batch.answer.rejected += 1
+                batch.answer.errors.append({"index": one.index, "loc": one.loc, "code": one.code})
+
+
+CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
+
+
+def _sort_out(
+    batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: dict[Any, int]
+) -> list[CheckedT]:
+    """New events, in order of arrival; counts duplicates, and refuses other content under a known identity."""
+    new: list[CheckedT] = []
+    for batch, events in batches:
+        for index, one in events:
+            known = stored.get(one.identity)
+            if known is None:
+                stored[one.identity] = one.content_hash
+                new.append(one)
+                batch.answer.accepted += 1
+            elif known == one.content_hash:
+                batch.answer.duplicates += 1
+            else:
+                batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
+    return new
+
+
+def _as_dict(one: CheckedPrediction | CheckedLabel) -> dict[str, Any]:
+    return {name: getattr(one.event, name) for name in one.event.__struct_fields__}
+
+
+def _payload_text(payload: Any) -> str:
+    text = payload if isinstance(payload, str) else exact_json(payload)
+    return text.encode("utf-8", "backslashreplace")[:MAX_QUARANTINED_BYTES].decode("utf-8", "ignore")
+
+
+def _short(value: Any) -> str:
+    return value[:512].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else ""
+
+
+def _run(task: _Task) -> None:
+    try:
+        task.future.set_result(task.run())
+    except Exception as error:  # noqa: BLE001  # the waiter gets it
+        task.future.set_exception(error)
+
+
+def _closing() -> Problem:
+    return Problem(503, "closing", "The server is stopping; nothing was stored.", retry_after_s=2)
+
+
+def hour_of(predicted_us: int | None, received_us: int) -> datetime:
+    """The start of the hour, in UTC, that a prediction belongs to."""
+    moment = from_micros(received_us if predicted_us is None else predicted_us).astimezone(UTC)
+    return moment - timedelta(minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)

@@ -1,0 +1,71 @@
+"""The fold in SQL (``fold.sql``), for a set of predictions and label events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from importlib import resources
+
+import pyarrow as pa
+
+from upshot_joiner.config import ModelConfig
+from upshot_joiner.store.client import Store
+
+_SQL = resources.files("upshot_joiner.join").joinpath("fold.sql").read_text("utf-8")
+
+# Who is folded: predictions and label events of the keys in the joiner's batch, as they are now.
+SPINE_OF_BATCH = "SELECT * FROM predictions FINAL WHERE request_key IN (SELECT request_key FROM join_keys)"
+EVENTS_OF_BATCH = "SELECT * FROM label_events FINAL WHERE request_key IN (SELECT request_key FROM join_keys)"
+# ... of one request,
+SPINE_OF_REQUEST = (
+    "SELECT * FROM predictions FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
+)
+EVENTS_OF_REQUEST = (
+    "SELECT * FROM label_events FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
+)
+# ... of one model in a range of prediction times, as of a moment,
+_AS_OF = "received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')"
+_IN_RANGE = (
+    "predicted_at >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') "
+    "AND predicted_at < fromUnixTimestamp64Micro({end:Int64}, 'UTC')"
+)
+SPINE_OF_RANGE = f"SELECT * FROM predictions FINAL WHERE model = {{model:String}} AND {_AS_OF} AND {_IN_RANGE}"
+EVENTS_OF_RANGE = (
+    f"SELECT * FROM label_events FINAL WHERE {_AS_OF} "
+    f"AND request_key IN (SELECT request_key FROM predictions WHERE model = {{model:String}} AND {_IN_RANGE})"
+)
+# ... of one model, wholly.
+SPINE_OF_MODEL = "SELECT * FROM predictions FINAL WHERE model = {model:String}"
+EVENTS_OF_MODEL = (
+    "SELECT * FROM label_events FINAL "
+    "WHERE request_key IN (SELECT request_key FROM predictions WHERE model = {model:String})"
+)
+
+
+def fold(
+    store: Store, spine: str, events: str, configs: Mapping[str, ModelConfig], params: Mapping[str, object] | None = None
+) -> pa.Table:
+    """Outcomes of every label of the given predictions for which events are known: the columns of ``outcomes`` but ``version``.
+
+    ``spine`` and ``events`` are two of the sources above that belong together.
+    """
+    sql = _SQL.replace("$spine", spine).replace("$events", events)
+    return store.arrow(sql, {**rule_parameters(configs), **(params or {})})
+
+
+def rule_parameters(configs: Mapping[str, ModelConfig]) -> dict[str, object]:
+    """The rules of every configured label, as parallel arrays."""
+    rules = [(model, name, label) for model, config in configs.items() for name, label in config.labels.items()]
+    return {
+        "rule_models": [model for model, _, _ in rules],
+        "rule_names": [name for _, name, _ in rules],
+        "rule_combines": [label.combine for _, _, label in rules],
+        "rule_reject_late": [int(label.late == "reject") for _, _, label in rules],
+        "rule_windows_us": [label.window // timedelta(microseconds=1) for _, _, label in rules],
+        "rule_priorities": [list(label.source_priority) for _, _, label in rules],
+    }
+
+
+def models_of(configs: Iterable[tuple[str, ModelConfig]]) -> dict[str, ModelConfig]:
+    """Only the models that have label rules: the others fold by the defaults."""
+    return {model: config for model, config in configs if config.labels}

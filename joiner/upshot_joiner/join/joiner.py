@@ -1,0 +1,189 @@
+"""The joiner: after each group of events, the outcomes of the requests it touched are folded anew.
+
+It is told request keys, not events, and always folds everything that is known of a key. So it does not matter whether the label
+or the prediction came first, how often it is told, or that it fell behind: the result is the same. After a crash it looks up
+every key that was touched since the moment it had noted as done.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from upshot_joiner.changes import ChangedHours
+from upshot_joiner.clock import EPOCH, Stamper, to_micros
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.errors import StoreError
+from upshot_joiner.join import fold
+from upshot_joiner.store import rows
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.keys import key_bytes
+
+_log = logging.getLogger("upshot.join")
+
+MAX_BATCH_KEYS = 50_000
+RETRY_S = 1.0
+NOTE_EVERY_S = 5.0
+"""How often the progress is written down: what a restart looks up again is what came in this time."""
+
+_TOUCHED_SINCE = """
+SELECT DISTINCT request_key FROM label_events WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+UNION DISTINCT
+SELECT DISTINCT request_key FROM predictions
+WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC') AND request_key IN (SELECT request_key FROM label_events)
+"""
+
+
+class Joiner:
+    """Keeps ``outcomes`` equal to the fold of the ledger. ``touched`` may be called from any thread."""
+
+    def __init__(self, store: Store, configs: ConfigStore, stamper: Stamper, changes: ChangedHours) -> None:
+        self._store = store
+        self._configs = configs
+        self._stamper = stamper
+        self._changes = changes
+        self._lock = threading.Lock()
+        self._keys: set[int] = set()
+        self._until = EPOCH
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._closed = False
+        self._noted = 0.0
+        self._fold_lock = threading.Lock()
+        store.command("CREATE OR REPLACE TABLE join_keys (request_key UInt128) ENGINE = Memory")
+        self._recover()
+        self._thread = threading.Thread(target=self._work, name="upshot-joiner", daemon=True)
+
+    def start(self) -> None:
+        """Begin to join."""
+        self._thread.start()
+
+    def touched(self, keys: Iterable[int], received: datetime) -> None:
+        """Events of these requests were stored, with this stamp."""
+        with self._lock:
+            self._keys.update(keys)
+            self._until = max(self._until, received)
+            self._idle.clear()
+        self._wake.set()
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until everything touched so far is joined; False after the timeout."""
+        return self._idle.wait(timeout_s)
+
+    @property
+    def behind(self) -> int:
+        """Requests that were touched and are not joined yet."""
+        with self._lock:
+            return len(self._keys)
+
+    def refold(self, model: str) -> int:
+        """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
+        params = {"model": model}
+        with self._fold_lock:
+            return self._write(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, params)
+
+    def close(self) -> None:
+        """Join what is waiting, note the progress, stop."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def _recover(self) -> None:
+        [(until_us,)] = self._store.query("SELECT max(until_us) FROM progress WHERE task = 'join'")
+        keys = [key for (key,) in self._store.query(_TOUCHED_SINCE, {"since": until_us})]
+        [(newest,)] = self._store.query(
+            "SELECT greatest((SELECT max(received_at) FROM label_events), (SELECT max(received_at) FROM predictions))"
+        )
+        if keys:
+            _log.info("looking up the outcomes of %d requests again", len(keys))
+        self.touched(keys, newest)
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(timeout=NOTE_EVERY_S)
+            self._wake.clear()
+            while self._join_some():
+                pass
+            if self._closed:
+                self._note(force=True)
+                return
+
+    def _join_some(self) -> bool:
+        with self._lock:
+            keys = set(list(self._keys)[:MAX_BATCH_KEYS]) if len(self._keys) > MAX_BATCH_KEYS else self._keys
+            self._keys = self._keys - keys
+            until = self._until
+            more = bool(self._keys)
+        try:
+            if keys:
+                with self._fold_lock:
+                    self._store.command("TRUNCATE TABLE join_keys")
+                    self._store.insert(
+                        "join_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)})
+                    )
+                    self._write(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {})
+        except StoreError as error:
+            _log.error("%d requests could not be joined (code %d); trying again", len(keys), error.code)
+            with self._lock:
+                self._keys |= keys
+            if not self._closed:
+                time.sleep(RETRY_S)
+                self._wake.set()
+            return False
+        if not more:
+            self._note(until=until)
+        with self._lock:
+            if not self._keys:
+                self._idle.set()
+            return bool(self._keys)
+
+    def _write(self, spine: str, events: str, params: dict[str, object]) -> int:
+        configs = fold.models_of((model, self._configs.get(model)) for model in self._configs.models())
+        outcomes = fold.fold(self._store, spine, events, configs, params)
+        if outcomes.num_rows == 0:
+            return 0
+        version = to_micros(self._stamper.next())
+        self._store.insert(
+            "outcomes",
+            outcomes.append_column("version", pa.array([version] * outcomes.num_rows, pa.uint64())),
+        )
+        hours: defaultdict[str, set[datetime]] = defaultdict(set)
+        floored = pc.floor_temporal(outcomes["predicted_at"].cast(pa.timestamp("us", "UTC")), unit="hour")
+        for model, hour in set(zip(outcomes["model"].to_pylist(), floored.to_pylist(), strict=True)):
+            hours[model].add(hour.astimezone(UTC))
+        for model, of_model in hours.items():
+            self._changes.outcomes(model, of_model)
+        return outcomes.num_rows
+
+    def _note(self, until: datetime | None = None, *, force: bool = False) -> None:
+        """Write down how far we are; a moment late is safe, a moment early is not."""
+        until = until or self._until
+        if not force and time.monotonic() - self._noted < NOTE_EVERY_S:
+            return
+        if self._keys and force:
+            return
+        self._noted = time.monotonic()
+        until_us = to_micros(until)
+        self._store.insert(
+            "progress",
+            pa.table(
+                {
+                    "task": ["join"],
+                    "until_us": pa.array([until_us], pa.int64()),
+                    "version": pa.array([until_us], pa.uint64()),
+                }
+            ),
+        )
+
+

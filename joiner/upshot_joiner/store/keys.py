@@ -1,0 +1,50 @@
+"""From a request ID to the number the store sorts by, and hashes of names and content."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import msgspec
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+_CROCKFORD = {letter: value for value, letter in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
+_CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def request_key(request_id: str) -> int:
+    """The 128-bit key of a request ID.
+
+    A UUID or ULID in its canonical spelling is its own number, so that UUIDv7 and ULID keys are ordered by time and a label of
+    yesterday reads only yesterday's part of the table. Any other ID becomes a hash. Two IDs may share a key (a UUID and a ULID
+    of the same number), so everything that joins compares the ID as well.
+    """
+    if len(request_id) == 36 and _UUID.match(request_id):
+        return int(request_id.replace("-", ""), 16)
+    if len(request_id) == 26 and _ULID.match(request_id):
+        number = 0
+        for letter in request_id:
+            number = number << 5 | _CROCKFORD[letter]
+        return number
+    return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=16).digest(), "big")
+
+
+def content_hash(content: object) -> int:
+    """A 128-bit hash that is equal exactly where the content is: types count (1, 1.0 and true differ), key order does not."""
+    try:
+        encoded = _CANONICAL.encode(content)
+    except OverflowError:  # an integer that MessagePack cannot hold
+        encoded = msgspec.json.encode(content, order="deterministic")
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest(), "big")
+
+
+def name_hash(*names: str) -> int:
+    """A 64-bit hash of a sequence of names, the same on every machine."""
+    text = "\0".join(f"{len(name)}:{name}" for name in names)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def key_bytes(key: int) -> bytes:
+    """A 128-bit number as ClickHouse reads it from an Arrow fixed-size binary column."""
+    return key.to_bytes(16, "little")

@@ -1,0 +1,236 @@
+"""From checked events to Arrow blocks, and from blocks back to features as they were served."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from upshot_joiner.config import ModelConfig
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json, scalar_parts
+from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.served import ARROW_TYPE, KINDS, Kind, shape_hash
+
+TIME = pa.timestamp("us", "UTC")
+KEY = pa.binary(16)
+TEXT_MAP = pa.map_(pa.string(), pa.string())
+NUMBER_MAP = pa.map_(pa.string(), pa.float64())
+TIME_MAP = pa.map_(pa.string(), TIME)
+
+_INT64 = range(-(2**63), 2**63)
+_EXACT_IN_FLOAT = range(-(2**53), 2**53 + 1)
+_LATEST = 2**64 - 1
+
+
+def first_wins(received_us: int) -> int:
+    """The version under which ReplacingMergeTree, which keeps the largest, keeps the earliest row."""
+    return _LATEST - received_us
+
+
+def kind_of(value: object) -> Kind | None:
+    """The typed column a feature value belongs to; None when only ``extra`` can hold it exactly. Null has no kind."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if value in _INT64 else None
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, str):
+        return "str"
+    if isinstance(value, list) and value:
+        types = set(map(type, value))
+        if types == {int}:
+            return "ints" if all(number in _INT64 for number in value) else None
+        if types == {float}:
+            return "floats"
+        if types == {int, float} and all(number in _EXACT_IN_FLOAT for number in value if isinstance(number, int)):
+            return "floats"  # a list of numbers is one vector: [1, 0.5] is [1.0, 0.5]
+    return None
+
+
+def wanted_columns(
+    predictions: Sequence[CheckedPrediction],
+) -> tuple[dict[str, set[Kind]], dict[int, frozenset[str]], list[int]]:
+    """What a model's table must have for these rows: kinds by feature, shapes by hash, and the shape of each row."""
+    kinds: defaultdict[str, set[Kind]] = defaultdict(set)
+    shapes: dict[int, frozenset[str]] = {}
+    hashes: dict[tuple[str, ...], int] = {}
+    of_row: list[int] = []
+    for one in predictions:
+        features = one.event.features
+        names = tuple(features)
+        shape = hashes.get(names)
+        if shape is None:
+            shape = hashes[names] = shape_hash(names)
+            shapes[shape] = frozenset(names)
+        of_row.append(shape)
+        for name, value in features.items():
+            if value is not None and (kind := kind_of(value)) is not None:
+                kinds[name].add(kind)
+    return kinds, shapes, of_row
+
+
+def served_block(
+    predictions: Sequence[CheckedPrediction],
+    shapes: Sequence[int],
+    columns: Mapping[str, Mapping[Kind, str]],
+    config: ModelConfig,
+    received_us: int,
+) -> pa.Table:
+    """The rows of one model for its typed table."""
+    rows = len(predictions)
+    values: dict[str, list[Any]] = {}
+    kinds: dict[str, Kind] = {}
+    extras: list[list[tuple[str, str]]] = [[] for _ in range(rows)]
+    for position, one in enumerate(predictions):
+        for name, value in one.event.features.items():
+            if value is None:
+                continue
+            kind = kind_of(value)
+            column = columns.get(name, {}).get(kind) if kind is not None else None
+            if kind is None or column is None:
+                extras[position].append((name, exact_json(value)))
+                continue
+            cells = values.get(column)
+            if cells is None:
+                cells = values[column] = [None] * rows if kind not in ("ints", "floats") else [[]] * rows
+                kinds[column] = kind
+            cells[position] = value
+    events = [one.event for one in predictions]
+    parts = [scalar_parts(event.prediction) for event in events]
+    actions = [scalar_parts(event.action) for event in events]
+    received = pa.array([received_us] * rows, pa.int64()).cast(TIME)
+    table: dict[str, pa.Array] = {
+        **_identity(predictions, received_us),
+        "received_at": received,
+        "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
+        "content_hash": pa.array([key_bytes(one.content_hash) for one in predictions], KEY),
+        "prediction_kind": pa.array([kind for kind, _, _ in parts], pa.string()),
+        "prediction_number": pa.array([number for _, number, _ in parts], pa.float64()),
+        "prediction_text": pa.array([text for _, _, text in parts], pa.string()),
+        "score": pa.array(
+            [score(config, event.probabilities, number) for event, (_, number, _) in zip(events, parts, strict=True)],
+            pa.float64(),
+        ),
+        "probabilities": pa.array(
+            [[(k, float(v)) for k, v in (event.probabilities or {}).items()] for event in events], NUMBER_MAP
+        ),
+        "entities": _text_maps([event.entities for event in events]),
+        "tags": _text_maps([event.tags for event in events]),
+        "action_kind": pa.array([kind for kind, _, _ in actions], pa.string()),
+        "action": pa.array([text for _, _, text in actions], pa.string()),
+        "propensity": pa.array([event.propensity for event in events], pa.float64()),
+        "shown": pa.array([event.shown for event in events], pa.bool_()),
+        "keep_probability": pa.array([event.keep_probability for event in events], pa.float64()),
+        "writer_id": pa.array([event.writer_id for event in events], pa.string()),
+        "seq": pa.array([event.seq for event in events], pa.uint64()),
+        "feature_times": pa.array([list((one.feature_times_us or {}).items()) for one in predictions], TIME_MAP),
+        "inputs": pa.array([exact_json(event.inputs) if event.inputs else "" for event in events], pa.string()),
+        "attributions": pa.array(
+            [[(k, float(v)) for k, v in (event.attributions or {}).items()] for event in events], NUMBER_MAP
+        ),
+        "shape": pa.array(shapes, pa.uint64()),
+        "extra": pa.array(extras, TEXT_MAP),
+    }
+    for column, cells in values.items():
+        table[column] = pa.array(cells, ARROW_TYPE[kinds[column]])
+    return pa.table(table)
+
+
+def spine_block(predictions: Sequence[CheckedPrediction], received_us: int) -> pa.Table:
+    """The rows of any models for the spine."""
+    rows = len(predictions)
+    return pa.table(
+        {
+            "model": pa.array([one.event.model for one in predictions], pa.string()),
+            **_identity(predictions, received_us),
+            "received_at": pa.array([received_us] * rows, pa.int64()).cast(TIME),
+            "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
+            "content_hash": pa.array([key_bytes(one.content_hash) for one in predictions], KEY),
+        }
+    )
+
+
+def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
+    """The rows of the ledger."""
+    rows = len(labels)
+    events = [one.event for one in labels]
+    parts = [scalar_parts(event.value) for event in events]
+    observed = [received_us if one.observed_us is None else one.observed_us for one in labels]
+    return pa.table(
+        {
+            "request_key": pa.array([key_bytes(one.key) for one in labels], KEY),
+            "request_id": pa.array([event.request_id for event in events], pa.string()),
+            "label_id": pa.array([one.label_id for one in labels], pa.string()),
+            "name": pa.array([event.name for event in events], pa.string()),
+            "op": pa.array([event.op for event in events], pa.string()),
+            "value_kind": pa.array([kind for kind, _, _ in parts], pa.string()),
+            "value_number": pa.array([number for _, number, _ in parts], pa.float64()),
+            "value_text": pa.array([text for _, _, text in parts], pa.string()),
+            "item_id": pa.array([event.item_id for event in events], pa.string()),
+            "model": pa.array([event.model for event in events], pa.string()),
+            "observed_at": pa.array(observed, pa.int64()).cast(TIME),
+            "received_at": pa.array([received_us] * rows, pa.int64()).cast(TIME),
+            "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
+            "source": pa.array([event.source for event in events], pa.string()),
+            "tags": _text_maps([event.tags for event in events]),
+            "writer_id": pa.array([event.writer_id for event in events], pa.string()),
+            "seq": pa.array([event.seq for event in events], pa.uint64()),
+            "content_hash": pa.array([key_bytes(one.content_hash) for one in labels], KEY),
+        }
+    )
+
+
+def score(config: ModelConfig, probabilities: Mapping[str, float] | None, number: float | None) -> float | None:
+    """The one number that performance is computed from: the positive class's probability, else the predicted number."""
+    if probabilities:
+        value = probabilities.get(positive_class(config))
+        if value is not None:
+            return float(value)
+    return number
+
+
+def positive_class(config: ModelConfig) -> str:
+    """The key of the positive class in ``probabilities``: class names travel as text."""
+    return str(config.positive)
+
+
+def features_of(
+    row: Mapping[str, Any], names: Sequence[str] | frozenset[str], columns: Mapping[str, Mapping[Kind, str]]
+) -> dict[str, Any]:
+    """The features of one stored row, type and value as served; ``row`` holds its columns, ``extra`` included."""
+    extra = dict(row["extra"])
+    features: dict[str, Any] = {}
+    for name in sorted(names):
+        if name in extra:
+            features[name] = json.loads(extra[name])
+            continue
+        value = None
+        by_kind = columns.get(name, {})
+        for kind in KINDS:
+            column = by_kind.get(kind)
+            cell = row.get(column) if column else None
+            if cell is not None and cell != []:
+                value = cell
+                break
+        features[name] = value
+    return features
+
+
+def _identity(predictions: Sequence[CheckedPrediction], received_us: int) -> dict[str, pa.Array]:
+    return {
+        "request_key": pa.array([key_bytes(one.key) for one in predictions], KEY),
+        "request_id": pa.array([one.event.request_id for one in predictions], pa.string()),
+        "model_version": pa.array([one.event.model_version for one in predictions], pa.string()),
+        "item_id": pa.array([one.event.item_id for one in predictions], pa.string()),
+        "predicted_at": pa.array(
+            [received_us if one.predicted_us is None else one.predicted_us for one in predictions], pa.int64()
+        ).cast(TIME),
+    }
+
+
+def _text_maps(maps: Sequence[Mapping[str, str] | None]) -> pa.Array:
+    return pa.array([list((one or {}).items()) for one in maps], TEXT_MAP)

@@ -1,0 +1,68 @@
+"""What every test may use. The embedded engine allows one folder per process, so the tests of a process share one store and
+keep apart by model names and request IDs of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+_numbers = itertools.count(1)
+
+
+def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.02) -> T:
+    """The first true answer of ``check``; fails after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            answer = check()
+            if answer:
+                return answer
+            problem: object = answer
+        except AssertionError as error:
+            problem = error
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s} s: {problem!r}")
+        time.sleep(every_s)
+
+
+def require(part: str, present: bool, how: str) -> None:
+    """Skip where a real part is missing; fail instead where all parts are required, as in CI."""
+    if not present:
+        if os.environ.get("UPSHOT_TEST_REQUIRE") == "all":
+            pytest.fail(f"{part} is required and missing: {how}")
+        pytest.skip(f"{part} is missing: {how}")
+
+
+@pytest.fixture
+def fresh() -> str:
+    """A name that no other test of this process uses."""
+    return f"t{next(_numbers)}-{os.getpid()}"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A migrated embedded store."""
+    from upshot_joiner.store.client import Store
+
+    opened = Store.open_embedded(tmp_path_factory.mktemp("store"))
+    opened.migrate("upshot_joiner.store.schema")
+    if importlib.util.find_spec("upshot_monitoring.schema"):
+        opened.migrate("upshot_monitoring.schema")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Debian's Chromium."""
+    path = Path("/usr/bin/chromium")
+    require("Chromium", path.exists(), "apt-get install chromium")
+    return path
