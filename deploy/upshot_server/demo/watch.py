@@ -1,0 +1,137 @@
+"""What Upshot says of the replay while it runs: asked every two seconds, from a thread, through the API."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from upshot_server.demo.processes import DemoError
+from upshot_server.demo.upshot_api import UpshotApi
+
+EVERY_S = 2.0
+WINDOW = timedelta(days=7)
+LOOK_BACK = 6 * WINDOW
+METRIC = "roc_auc"
+MATURE_SHARE = 0.999
+
+
+@dataclass(frozen=True)
+class Window:
+    """The metric of one window, as Upshot gives it."""
+
+    start: datetime
+    rows: int
+    matured: int
+    coverage: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    estimated: float | None
+
+    @property
+    def is_mature(self) -> bool:
+        """Whether (almost) every row's wait for its label is over."""
+        return self.value is not None and self.matured >= MATURE_SHARE * self.rows
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Upshot's own figures at one moment of the replay."""
+
+    at: datetime
+    predictions: int
+    labelled: int
+    pending: int
+    coverage: float | None
+    orphans: int
+    delay_p50_s: float | None
+    matured: Window | None
+    """The newest window whose labels are in."""
+    tail: Window | None
+    """The newest window of all, immature."""
+    drifted: list[str]
+    skewed: list[str]
+    features: int
+
+    @property
+    def joined_share(self) -> float | None:
+        """Predictions with a label, over all predictions."""
+        return self.labelled / self.predictions if self.predictions else None
+
+
+def look(api: UpshotApi, at: datetime, version: str) -> Snapshot:
+    """Ask Upshot for everything the display shows. Three cheap answers and one per kind of verdict."""
+    labels = api.labels()
+    since = (at - LOOK_BACK).isoformat()
+    performance = api.performance(window=f"{WINDOW.days}d", version=version, start=since, end=at.isoformat())
+    windows = [window_of(window) for window in performance["windows"] if window["rows"]]
+    drift, skew = api.drift(), api.skew()
+    mature = [window for window in windows if window.is_mature]
+    return Snapshot(
+        at=at,
+        predictions=labels.get("predictions", 0),
+        labelled=labels.get("labelled", 0),
+        pending=labels.get("pending", 0),
+        coverage=labels.get("coverage"),
+        orphans=labels.get("orphans", 0),
+        delay_p50_s=(labels.get("delay_s") or {}).get("p50"),
+        matured=mature[-1] if mature else None,
+        tail=windows[-1] if windows and not windows[-1].is_mature else None,
+        drifted=with_drift(drift),
+        skewed=with_drift(skew),
+        features=len(drift["features"]),
+    )
+
+
+def window_of(window: dict[str, Any]) -> Window:
+    """A window of the answer of ``/performance``."""
+    low, high = window["intervals"].get(METRIC) or (None, None)
+    return Window(
+        start=datetime.fromisoformat(window["start"]),
+        rows=window["rows"],
+        matured=window["matured"],
+        coverage=window["coverage"],
+        value=window["metrics"].get(METRIC),
+        low=low,
+        high=high,
+        estimated=(window.get("estimated") or {}).get(METRIC),
+    )
+
+
+def with_drift(answer: dict[str, Any]) -> list[str]:
+    """The names of the features whose verdict is drift."""
+    return sorted({feature["feature"] for feature in answer["features"] if feature["verdict"] == "drift"})
+
+
+class Watch:
+    """Looks again and again until it is closed."""
+
+    def __init__(self, api: UpshotApi, now: Callable[[], datetime], version: str) -> None:
+        self._api = api
+        self._now = now
+        self._version = version
+        self._closing = threading.Event()
+        self.snapshot: Snapshot | None = None
+        self.trouble: list[str] = []
+        """What went wrong when looking; the replay itself goes on."""
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and return when the last look is over."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing.wait(EVERY_S):
+            try:
+                self.snapshot = look(self._api, self._now(), self._version)
+            except DemoError as error:
+                self.trouble.append(str(error))
