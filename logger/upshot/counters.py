@@ -1,0 +1,79 @@
+"""The books: every event a caller logged is in exactly one counter.
+
+``accepted == stored + duplicates + rejected + dropped + queued + in_flight``, at every moment in which no thread is
+inside a logging call. The caller's side counts without a lock (`Tally`); the sender moves events under one
+(`Ledger.lock`), so that a reader never sees an event twice or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+__all__ = ["Ledger", "Tally"]
+
+
+class Tally:
+    """A number that any thread may raise by one, without a lock: ``itertools.count`` is atomic in C."""
+
+    __slots__ = ("_count", "next")
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self.next: Callable[[], int] = self._count.__next__
+        """Raise by one and return the number before."""
+
+    @property
+    def value(self) -> int:
+        """The number now. A count can be read only through its text: ``count(42)``."""
+        return int(repr(self._count)[6:-1])
+
+
+class Ledger:
+    """The counters of one writer."""
+
+    def __init__(self) -> None:
+        self.accepted = Tally()
+        """Calls taken; the number before is the event's ``seq``, so the server sees every loss as a gap."""
+        self.full = Tally()
+        self.too_large = Tally()
+        self.no_model = Tally()
+        self.failed = Tally()
+        self.after_close = Tally()
+        self.misconfigured = Tally()
+        self.converted_repr = Tally()
+        """Values that could not be converted and were kept as bounded ``repr``."""
+        self.sanitized = Tally()
+        """Events with text that is no valid Unicode, kept with U+FFFD in its place."""
+        self.lock = threading.Lock()
+        self.in_flight = 0
+        self.stored = 0
+        self.duplicates = 0
+        self.retries = 0
+        self.rejected: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+
+    def snapshot(self, queued: Callable[[], int]) -> Counter[str]:
+        """All counters by name. ``queued`` is asked under the lock, while the sender moves nothing."""
+        with self.lock:
+            dropped = Counter(self.dropped)
+            for reason in ("full", "too_large", "no_model", "failed", "after_close", "misconfigured"):
+                dropped[reason] += getattr(self, reason).value
+            return Counter(
+                {
+                    "accepted": self.accepted.value,
+                    "stored": self.stored,
+                    "duplicates": self.duplicates,
+                    "rejected": self.rejected.total(),
+                    "dropped": dropped.total(),
+                    "queued": queued(),
+                    "in_flight": self.in_flight,
+                    "retries": self.retries,
+                    "converted_repr": self.converted_repr.value,
+                    "sanitized": self.sanitized.value,
+                    **{f"rejected_{code}": n for code, n in self.rejected.items() if n},
+                    **{f"dropped_{reason}": n for reason, n in dropped.items() if n},
+                }
+            )

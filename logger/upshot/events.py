@@ -1,0 +1,212 @@
+"""From the arguments of a call to an encoded event.
+
+Two ways lead to the same bytes on the wire. `PlainPrediction` is the short one, for what most calls are: a dict of
+plain values and a scalar prediction. `EventEncoder` is the long one and takes everything, by the conversion table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from upshot.convert import Converter
+from upshot.counters import Ledger
+from upshot.moments import moment
+
+__all__ = ["SCALAR_TYPES", "EventEncoder", "PlainPrediction", "encode", "is_json"]
+
+encode = msgspec.msgpack.Encoder().encode
+"""Without a hook: a type that msgspec does not know raises, and the long way takes over."""
+
+SCALAR_TYPES = frozenset({float, int, bool, str})
+
+_EMPTY_IS_ABSENT = frozenset({"item_id", "model", "model_version", "source", "label_id"})
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+
+
+class PlainPrediction(msgspec.Struct, gc=False):
+    """The fields of ``wire.Prediction`` that every prediction has, by the same names."""
+
+    request_id: str
+    model: str
+    model_version: str
+    predicted_at: float
+    prediction: float | int | bool | str
+    features: dict[str, object]
+    writer_id: str
+    seq: int
+
+
+def is_json(event: bytes) -> bool:
+    """Whether an encoded event is JSON. A MessagePack map never starts with this byte."""
+    return event[0] == 0x7B
+
+
+class EventEncoder:
+    """Encodes events of one writer, converting what needs it and counting what could not be converted."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._convert = Converter(ledger.converted_repr.next)
+
+    def request_id(self, given: object) -> str:
+        """A caller's ID as text: an int or a UUID is its usual text."""
+        return given if type(given) is str else self._convert.name(given)
+
+    def prediction(
+        self,
+        *,
+        request_id: str,
+        item_id: object,
+        model: object,
+        model_version: object,
+        predicted_at: object,
+        prediction: object,
+        features: object,
+        feature_times: Mapping[str, object] | None,
+        inputs: object,
+        attributions: object,
+        entities: object,
+        tags: object,
+        action: object,
+        propensity: object,
+        shown: object,
+        writer_id: str,
+        seq: int,
+    ) -> bytes:
+        """Encode one prediction. Raises only when an argument is not even a mapping where one is needed."""
+        c = self._convert
+        if isinstance(prediction, Mapping):
+            prediction, probabilities = self._most_probable(prediction)
+        else:
+            probabilities = None
+            prediction = self._scalar(prediction)
+        event: dict[str, object] = {
+            "request_id": request_id,
+            "item_id": c.name(item_id),
+            "model": c.name(model),
+            "model_version": c.name(model_version),
+            "predicted_at": moment(predicted_at, c),
+            "prediction": prediction,
+            "probabilities": probabilities,
+            "features": c.mapping(features),
+            "feature_times": None
+            if feature_times is None
+            else {c.name(name): moment(at, c) for name, at in feature_times.items() if at is not None},
+            "inputs": None if inputs is None else c.mapping(inputs),
+            "attributions": None if attributions is None else c.mapping(attributions),
+            "entities": None if entities is None else c.texts(entities),
+            "tags": None if tags is None else c.texts(tags),
+            "action": c.value(action),
+            "propensity": c.value(propensity),
+            "shown": c.value(shown),
+            "writer_id": writer_id,
+            "seq": seq,
+        }
+        return self._encoded(event)
+
+    def label(
+        self,
+        *,
+        request_id: object,
+        name: object,
+        op: str,
+        value: object,
+        item_id: object,
+        model: object,
+        observed_at: object,
+        source: object,
+        label_id: object,
+        tags: object,
+        writer_id: str,
+        seq: int,
+    ) -> bytes:
+        """Encode one label event.
+
+        A missing ``observed_at`` stays missing: stamped here, the same label logged twice would be two labels.
+        """
+        c = self._convert
+        event: dict[str, object] = {
+            "request_id": self.request_id(request_id),
+            "name": c.name(name),
+            "op": op,
+            "value": self._scalar(value),
+            "item_id": c.name(item_id),
+            "model": "" if model is None else c.name(model),
+            "observed_at": moment(observed_at, c),
+            "source": c.name(source),
+            "label_id": "" if label_id is None else c.name(label_id),
+            "tags": None if tags is None else c.texts(tags),
+            "writer_id": writer_id,
+            "seq": seq,
+        }
+        return self._encoded(event)
+
+    def _scalar(self, value: object) -> object:
+        """One number, bool or text. A list or array of exactly one is that one: ``model.predict`` of one row."""
+        plain = self._convert.value(value)
+        return plain[0] if type(plain) is list and len(plain) == 1 else plain
+
+    def _most_probable(self, by_class: Mapping[object, object]) -> tuple[object, dict[str, object]]:
+        """Split class -> probability into the most probable class (the first on ties) and the probabilities by name."""
+        c = self._convert
+        plain: dict[object, object] = {}
+        for key, p in by_class.items():
+            name = c.value(key)
+            plain[name if type(name) in SCALAR_TYPES else c.name(key)] = c.value(p)
+        best: object = None
+        best_p = -math.inf
+        for key, p in plain.items():
+            if isinstance(p, (int, float)) and (p > best_p or best is None):
+                best, best_p = key, -math.inf if math.isnan(p) else p
+        return best, c.mapping(plain)
+
+    def _encoded(self, event: dict[str, object]) -> bytes:
+        event = {
+            name: value
+            for name, value in event.items()
+            if value is not None and not (value == "" and name in _EMPTY_IS_ABSENT)
+        }
+        try:
+            return encode(event)
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8
+            event = {name: _with_valid_text(value) for name, value in event.items()}
+            self._ledger.sanitized.next()
+        except OverflowError:
+            pass
+        try:
+            return encode(event)
+        except OverflowError:  # an int beyond 64 bits, which MessagePack cannot hold but JSON can
+            return self._encoded_as_json(event)
+
+    def _encoded_as_json(self, event: dict[str, object]) -> bytes:
+        """JSON keeps ints of any size but has no NaN. An event with both keeps its NaN; its big ints become text."""
+        try:
+            return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        except ValueError:  # NaN or an infinity, or an int of more digits than Python writes
+            self._ledger.converted_repr.next()
+            return encode(_with_big_ints_as_text(event))
+
+
+def _with_valid_text(value: object) -> object:
+    if type(value) is str:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if type(value) is dict:
+        return {_with_valid_text(name): _with_valid_text(item) for name, item in value.items()}
+    return value
+
+
+def _with_big_ints_as_text(value: object) -> object:
+    if type(value) is int and not _INT64_MIN <= value <= _UINT64_MAX:
+        try:
+            return str(value)
+        except ValueError:
+            return hex(value)
+    if type(value) is dict:
+        return {name: _with_big_ints_as_text(item) for name, item in value.items()}
+    if type(value) is list:
+        return [_with_big_ints_as_text(item) for item in value]
+    return value

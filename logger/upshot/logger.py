@@ -1,0 +1,415 @@
+"""The call in a model's request path, and the object behind it.
+
+A call checks, stamps, encodes and appends; that is all. It takes no lock, does no I/O and wakes no thread, whatever
+the server does. A background thread (`Sender`) delivers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Self, Unpack
+
+from upshot.buffer import Buffer
+from upshot.convert import NATIVE_TYPES
+from upshot.errors import ConfigurationError
+from upshot.events import SCALAR_TYPES, PlainPrediction, encode
+from upshot.lifecycle import watch_logger, watch_sender
+from upshot.sender import Sender
+from upshot.settings import Options, Settings
+from upshot.transport import open_transport
+from upshot.writer import Writer
+
+__all__ = ["Logger", "Moment"]
+
+Moment = datetime | float | int | str
+"""A ``datetime`` (without a zone it is UTC), seconds since 1970-01-01T00:00:00Z, or RFC 3339 text."""
+
+_RETIRED_GRACE_S = 30.0
+"""How long events of the former configuration are still tried for after `Logger.reconfigure`."""
+
+_now = time.time
+_EMPTY = ""
+_all_native = NATIVE_TYPES.issuperset
+_takes_texts_only = "".startswith
+"""``"".startswith(names)`` raises when a name is no text, and is true when one is empty: 8 ns a name, in C."""
+
+
+class Logger:
+    """Logs predictions and labels to one Upshot server.
+
+    Takes the options of `upshot.configure`; what is not given comes from ``UPSHOT_*`` variables. Raises
+    ConfigurationError when one is wrong. Safe to use from any thread, and in forked children. ``with Logger(...) as
+    logger:`` closes it at the end.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_finalizer",
+        "_is_closed",
+        "_live",
+        "_lock",
+        "_retired",
+        "_sender",
+        "_settings",
+        "_writer",
+    )
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        self._settings: Settings | None = Settings.read(options, os.environ)
+        self._is_closed = False
+        self._reset()
+
+    @classmethod
+    def unconfigured(cls) -> Logger:
+        """A logger that reads ``UPSHOT_*`` at its first use. It watches over nothing until then."""
+        logger = cls.__new__(cls)
+        logger._settings = None  # noqa: SLF001  # its own class
+        logger._is_closed = False  # noqa: SLF001
+        logger._reset()  # noqa: SLF001
+        return logger
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # re-entrant: a signal handler may log while this thread configures
+        self._live: Writer | None = None  # the writer, once its sender runs and until it is closed
+        self._writer: Writer | None = None
+        self._sender: Sender | None = None
+        self._finalizer: weakref.finalize[..., Logger] | None = None
+        self._retired: list[tuple[Writer, Sender]] = []
+
+    # ---- logging -----------------------------------------------------------------------------------------------------
+
+    def log_prediction(
+        self,
+        features: Mapping[str, object],
+        prediction: float | int | bool | str | Mapping[object, float],
+        *,
+        request_id: str | None = None,
+        item_id: str = "",
+        model: str | None = None,
+        model_version: str | None = None,
+        predicted_at: Moment | None = None,
+        feature_times: Mapping[str, Moment] | None = None,
+        entities: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        inputs: Mapping[str, object] | None = None,
+        attributions: Mapping[str, float] | None = None,
+        action: float | int | bool | str | None = None,
+        propensity: float | None = None,
+        shown: bool | None = None,
+    ) -> str:
+        """Log what a model answered, with the features as it was served. Returns the request ID that labels refer to.
+
+        ``features``: name -> number, bool, text, None or list of numbers; other values by the table in
+        ``upshot.convert``. They are encoded before the call returns, so changing them afterwards changes nothing.
+        ``prediction``: a score, a class, or class -> probability: then the most probable class is the prediction.
+        ``request_id``: yours, or None for a new UUIDv7. ``item_id``: which item of a ranked list.
+        ``model``, ``model_version``: those of the configuration unless given.
+        ``predicted_at``: now unless given. ``feature_times``: name -> when that value was computed.
+        ``entities``: type -> ID of whom it is about. ``tags``: for segments.
+        ``inputs``: raw values, where they differ from the features. ``attributions``: name -> contribution (SHAP).
+        ``action``, ``propensity``, ``shown``: what was done, with which probability, and whether the user saw it.
+
+        Never raises and never blocks (unless ``on_full="block"``). What cannot be logged is counted in `stats`.
+        """
+        writer = None
+        try:
+            writer = self._live or self._open()
+            seq = writer.next_seq()
+            settings = writer.settings
+            if request_id is None:
+                request_id = writer.new_request_id()
+            elif type(request_id) is not str:
+                request_id = writer.encoder.request_id(request_id)
+            buffer = writer.predictions
+            if len(buffer.events) >= buffer.max_events and not self._may_append(writer, buffer, 1):
+                return request_id
+            if model is None:
+                model = settings.model
+            if model_version is None:
+                model_version = settings.model_version
+            if not model:
+                return self._no_model(writer, request_id)
+            event = None
+            if (
+                type(features) is dict
+                and type(prediction) in SCALAR_TYPES
+                and predicted_at is None
+                and item_id is _EMPTY
+                and feature_times is None
+                and entities is None
+                and tags is None
+                and inputs is None
+                and attributions is None
+                and action is None
+                and propensity is None
+                and shown is None
+                and _all_native(map(type, features.values()))
+            ):
+                try:
+                    if not _takes_texts_only(tuple(features)):
+                        event = encode(
+                            PlainPrediction(
+                                request_id,
+                                model,
+                                model_version,
+                                _now(),
+                                prediction,  # type: ignore[arg-type]  # its type was looked up in a set
+                                features,
+                                writer.writer_id,
+                                seq,
+                            )
+                        )
+                except Exception:  # noqa: BLE001, S110  # the long way mends it, or says what is wrong
+                    pass
+            if event is None:
+                event = writer.encoder.prediction(
+                    request_id=request_id,
+                    item_id=item_id,
+                    model=model,
+                    model_version=model_version,
+                    predicted_at=_now() if predicted_at is None else predicted_at,
+                    prediction=prediction,
+                    features=features,
+                    feature_times=feature_times,
+                    inputs=inputs,
+                    attributions=attributions,
+                    entities=entities,
+                    tags=tags,
+                    action=action,
+                    propensity=propensity,
+                    shown=shown,
+                    writer_id=writer.writer_id,
+                    seq=seq,
+                )
+            size = len(event)
+            if (
+                size > settings.event_max_bytes or buffer.size_bytes + size > buffer.max_bytes
+            ) and not self._may_append(writer, buffer, size):
+                return request_id
+            buffer.size_bytes += size
+            buffer.append(event)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the model service
+            _count_failure(writer, error)
+        return request_id if type(request_id) is str else str(uuid.uuid4())
+
+    def log_label(
+        self,
+        request_id: str,
+        value: float | int | bool | str,
+        *,
+        name: str = "label",
+        observed_at: Moment | None = None,
+        item_id: str = "",
+        model: str | None = None,
+        source: str = "",
+        label_id: str | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log how a prediction turned out: set the label ``name`` of a request to ``value`` (0 and False are values).
+
+        ``observed_at``: when it happened in the world; unless given, when the server learns of it.
+        ``item_id``: the item of a ranked list. ``model``: only for its predictions; else for all of the request.
+        ``source``: who says so. ``label_id``: your key of this statement; the same one again does nothing.
+
+        Never raises and never blocks (unless ``on_full="block"``).
+        """
+        self._log_label(request_id, "set", value, name, observed_at, item_id, model, source, label_id, tags)
+
+    def retract_label(
+        self,
+        request_id: str,
+        *,
+        name: str = "label",
+        observed_at: Moment | None = None,
+        item_id: str = "",
+        model: str | None = None,
+        source: str = "",
+        label_id: str | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Take back the label ``name`` of a request: it is as if nothing were known. Arguments as in `log_label`."""
+        self._log_label(request_id, "retract", None, name, observed_at, item_id, model, source, label_id, tags)
+
+    def _log_label(
+        self,
+        request_id: object,
+        op: str,
+        value: object,
+        name: object,
+        observed_at: object,
+        item_id: object,
+        model: object,
+        source: object,
+        label_id: object,
+        tags: object,
+    ) -> None:
+        writer = None
+        try:
+            writer = self._live or self._open()
+            seq = writer.next_seq()
+            buffer = writer.labels
+            event = writer.encoder.label(
+                request_id=request_id,
+                name=name,
+                op=op,
+                value=value,
+                item_id=item_id,
+                model=model,
+                observed_at=observed_at,
+                source=source,
+                label_id=label_id,
+                tags=tags,
+                writer_id=writer.writer_id,
+                seq=seq,
+            )
+            if self._may_append(writer, buffer, len(event)):
+                buffer.size_bytes += len(event)
+                buffer.append(event)
+        except Exception as error:  # noqa: BLE001
+            _count_failure(writer, error)
+
+    def _may_append(self, writer: Writer, buffer: Buffer, size_bytes: int) -> bool:
+        """Whether there is room, after waiting for it if so configured; when not, the event is counted as dropped."""
+        ledger, settings = writer.ledger, writer.settings
+        if writer.refuses is not None:
+            tally = ledger.after_close if writer.refuses == "after_close" else ledger.misconfigured
+            tally.next()
+            writer.complaints.note(writer.refuses, "events logged after close() are dropped (stats() counts them)")
+            writer.complaints.say()  # here, in the caller's thread: no other is left to say it, and it is said once
+            return False
+        if size_bytes > settings.event_max_bytes:
+            ledger.too_large.next()
+            writer.complaints.note("too_large", f"events above {settings.event_max_bytes} bytes are dropped")
+            return False
+        if settings.on_full == "block":
+            deadline = time.monotonic() + settings.block_timeout_s
+            while not buffer.has_room(size_bytes) and time.monotonic() < deadline:
+                time.sleep(0.001)
+        if buffer.has_room(size_bytes):
+            return True
+        ledger.full.next()
+        writer.complaints.note("full", "the queue is full: new events are dropped (stats() counts them)")
+        return False
+
+    @staticmethod
+    def _no_model(writer: Writer, request_id: str) -> str:
+        writer.ledger.no_model.next()
+        writer.complaints.note("no_model", "predictions without a model are dropped: give model= or set UPSHOT_MODEL")
+        return request_id
+
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until every event logged before this call is settled: stored, a duplicate, rejected or dropped.
+
+        ``timeout``: seconds; None waits as long as it takes. Returns False when the time ran out first.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            senders = self._senders()
+        return all(
+            sender.flush(None if deadline is None else max(0.0, deadline - time.monotonic())) for sender in senders
+        )
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Send what is queued, in at most ``timeout`` seconds, and end. What is left then is counted as dropped.
+
+        What is logged afterwards is counted as ``dropped_after_close``. Closing again does nothing.
+        """
+        with self._lock:
+            self._is_closed = True
+            self._live = None
+            senders = self._senders()
+        deadline = time.monotonic() + timeout
+        for sender in senders:
+            sender.begin_close(deadline)
+        for sender in senders:
+            sender.finish_close()
+
+    def stats(self) -> dict[str, int]:
+        """Counters of this process since its start; ``docs/sdk.md`` lists them.
+
+        ``accepted == stored + duplicates + rejected + dropped + queued + in_flight``, and every event is in exactly
+        one of them.
+        """
+        with self._lock:
+            writers = [writer for writer, _ in self._retired]
+            writers += [self._writer] if self._writer is not None else [Writer(Settings())]
+        total: Counter[str] = Counter()
+        for writer in writers:
+            total.update(writer.stats())
+        return dict(total)
+
+    def reconfigure(self, **options: Unpack[Options]) -> None:
+        """Use other options from now on. What was logged before is still sent where it was meant to go."""
+        settings = Settings.read(options, os.environ)
+        with self._lock:
+            if self._writer is not None and self._sender is not None:
+                self._retired.append((self._writer, self._sender))
+                self._sender.begin_close(time.monotonic() + _RETIRED_GRACE_S)
+            self._settings = settings
+            self._is_closed = False
+            self._live = self._writer = self._sender = None
+
+    def forget_parent(self) -> None:
+        """In a forked child: start anew, with the same settings. The parent sends what it had logged."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._reset()
+
+    def stop_taking(self) -> None:
+        """The interpreter ends: events logged from now on are counted as logged after close."""
+        self._is_closed = True
+        self._live = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _senders(self) -> list[Sender]:
+        return [sender for _, sender in self._retired] + ([self._sender] if self._sender is not None else [])
+
+    def _open(self) -> Writer:
+        """The writer to use when none is live: a new one at the first call, or the one that refuses events."""
+        with self._lock:
+            if self._writer is not None:
+                return self._writer
+            complaint = ""
+            settings = self._settings
+            if settings is None:
+                try:
+                    settings = self._settings = Settings.read({}, os.environ)
+                except ConfigurationError as error:
+                    settings, complaint = Settings(), f"nothing is logged: {error}"
+            writer = self._writer = Writer(settings)
+            if complaint:
+                writer.complaints.note("misconfigured", complaint)
+                writer.complaints.say()
+                writer.refuse("misconfigured")
+            elif self._is_closed:
+                writer.refuse("after_close")
+            else:
+                sender = self._sender = Sender(writer, open_transport(settings))
+                self._finalizer = weakref.finalize(self, sender.abandon)
+                self._finalizer.atexit = False  # the end of the interpreter has a handler of its own
+                watch_logger(self)
+                watch_sender(sender)
+                sender.start()
+                self._live = writer
+            return writer
+
+
+def _count_failure(writer: Writer | None, error: Exception) -> None:
+    if writer is not None:
+        writer.ledger.failed.next()
+        # The type only: the message of a foreign exception may hold the value it is about.
+        writer.complaints.note("failed", f"an event could not be encoded ({type(error).__name__}) and was dropped")

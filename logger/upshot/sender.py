@@ -1,0 +1,267 @@
+"""The thread that takes events from the queues and delivers them, batch by batch.
+
+It looks at the queues on its own (a caller never wakes it: that costs the caller 6 µs), packs what it finds and hands
+it to the transport. What it holds in its hands is *in flight*: it stays so through every retry, and ends as stored,
+duplicate, rejected or dropped. Nothing here holds the logger itself, so that a forgotten logger can be collected.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from upshot.batch import Batch, Kind, batches
+from upshot.buffer import Buffer
+from upshot.errors import PayloadTooLargeError, PermanentError, TransientError
+from upshot.transport.contract import Receipt, Transport
+from upshot.writer import Writer
+
+__all__ = ["Sender"]
+
+_SHORTEST_POLL_S = 0.02
+_FIRST_BACKOFF_S = 0.25
+_LONGEST_BACKOFF_S = 30.0
+_LONGEST_RETRY_AFTER_S = 600.0
+_ABANDONED_GRACE_S = 30.0
+"""How long the events of a logger that was garbage-collected are still tried for."""
+_BUGS_PER_BATCH = 3
+_NEVER = float("inf")
+
+
+class Sender:
+    """Delivers one writer's events. `start` it once; `flush` and `close` may be called from any thread."""
+
+    def __init__(self, writer: Writer, transport: Transport) -> None:
+        self._writer = writer
+        self._transport = transport
+        self._settings = writer.settings
+        self._ledger = writer.ledger
+        self._random = random.Random(os.urandom(16))  # noqa: S311  # jitter; the module's own generator is the host's
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._flushed = threading.Condition()
+        self._flush_asked = 0
+        self._flush_done = 0
+        self._shipping = threading.Lock()
+        self._closing = False
+        self._deadline = _NEVER
+        self._poll_s = min(_SHORTEST_POLL_S, self._settings.flush_interval_s)
+
+    # ---- called by the logger ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread. When the interpreter is already shutting down, the caller sends its events itself."""
+        thread = threading.Thread(target=self._run, name="upshot-sender", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # Python 3.12 and later: can't create new thread at interpreter shutdown
+            self._deadline = time.monotonic() + 2.0
+            for buffer in (self._writer.predictions, self._writer.labels):
+                buffer.append = self._appending_at_shutdown(buffer)
+        else:
+            self._thread = thread
+
+    def flush(self, timeout_s: float | None) -> bool:
+        """Wait until everything queued before this call is settled. False when the time ran out first."""
+        if not self._is_running():
+            self._ship_here(timeout_s)
+            return self._outstanding() == 0
+        with self._flushed:
+            self._flush_asked += 1
+            ticket = self._flush_asked
+            self._wake.set()
+            self._flushed.wait_for(lambda: self._flush_done >= ticket or not self._is_running(), timeout_s)
+            return self._flush_done >= ticket or self._outstanding() == 0
+
+    def begin_close(self, deadline: float) -> None:
+        """Take no more events, and try for those that are queued until ``deadline`` (monotonic seconds)."""
+        self._writer.refuse("after_close")
+        self._deadline = min(self._deadline, deadline)
+        self._closing = True
+        self._wake.set()
+
+    def finish_close(self) -> None:
+        """Wait for the end of the thread, at most until the deadline; then count what is still queued as dropped."""
+        left_s = max(0.0, self._deadline - time.monotonic())
+        if self._thread is None:
+            self._ship_here(left_s)
+        elif self._thread is not threading.current_thread():
+            self._thread.join(left_s)
+        self._drop_queued()
+        self._writer.complaints.say()
+
+    def abandon(self) -> None:
+        """Its logger is gone. Sets plain attributes only: a finaliser may run inside any lock. The next poll looks."""
+        self._deadline = time.monotonic() + _ABANDONED_GRACE_S
+        self._closing = True
+
+    # ---- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._is_over():
+            if self._flush_asked == self._flush_done and not self._closing:
+                self._wake.wait(self._poll_s)
+            self._wake.clear()
+            self._round()
+        self._drop_queued()
+        self._transport.close()
+        with self._flushed:
+            self._flush_done = self._flush_asked
+            self._flushed.notify_all()
+        self._writer.complaints.say()
+
+    def _is_over(self) -> bool:
+        return self._closing and (self._writer.queued() == 0 or time.monotonic() >= self._deadline)
+
+    def _round(self) -> None:
+        """Deliver what is queued now: predictions first, so that a label normally comes after its prediction."""
+        writer = self._writer
+        ticket = self._flush_asked
+        with self._shipping:
+            n_labels = len(writer.labels.events)
+            n_predictions = len(writer.predictions.events)
+            try:
+                self._deliver_from("predictions", writer.predictions, n_predictions)
+                self._deliver_from("labels", writer.labels, n_labels)
+            except Exception as error:  # noqa: BLE001  # the thread must survive whatever happens
+                writer.complaints.note("sender", f"the sender failed ({type(error).__name__}) and goes on")
+                with self._ledger.lock:
+                    self._ledger.dropped["sender_failed"] += self._ledger.in_flight
+                    self._ledger.in_flight = 0
+        if ticket > self._flush_done:
+            with self._flushed:
+                self._flush_done = ticket
+                self._flushed.notify_all()
+        self._poll_s = self._next_poll_s(n_predictions + n_labels)
+        writer.complaints.say()
+
+    def _next_poll_s(self, n_events: int) -> float:
+        """Look again, at the latest, when at this rate a quarter of the queue would be full."""
+        interval_s = self._settings.flush_interval_s
+        if not n_events:
+            return min(interval_s, self._poll_s * 2)
+        quarter_full_s = self._poll_s * self._settings.queue_max_events / 4 / n_events
+        return min(interval_s, max(_SHORTEST_POLL_S, quarter_full_s))
+
+    def _deliver_from(self, kind: Kind, buffer: Buffer, n_events: int) -> None:
+        while n_events > 0 and time.monotonic() < self._deadline:
+            with self._ledger.lock:
+                events = buffer.take(min(n_events, self._settings.batch_max_events), self._settings.batch_max_bytes)
+                self._ledger.in_flight += len(events)
+            if not events:
+                return
+            n_events -= len(events)
+            waiting = batches(kind, events)
+            while waiting:
+                batch = waiting.pop(0)
+                waiting[:0] = self._deliver(batch)
+
+    def _deliver(self, batch: Batch) -> list[Batch]:
+        """Send one batch until it is settled. Returns its halves when it was too large."""
+        failures = bugs = 0
+        while True:
+            timeout_s = min(self._settings.request_timeout_s, self._deadline - time.monotonic())
+            if timeout_s <= 0:
+                self._settle(batch, dropped="close")
+                return []
+            try:
+                receipt = self._transport.send(batch, timeout_s=timeout_s)
+            except PayloadTooLargeError as error:
+                if len(batch.events) > 1:
+                    return batch.halves()
+                self._complain_of_loss(error, 1)
+                self._settle(batch, dropped=error.reason)
+                return []
+            except PermanentError as error:
+                self._complain_of_loss(error, len(batch.events))
+                self._settle(batch, dropped=error.reason)
+                return []
+            except TransientError as error:
+                failures += 1
+                self._writer.complaints.note("transient", f"{error}; events wait and are sent again")
+                retry_after_s = error.retry_after_s
+            except Exception as error:  # noqa: BLE001  # a transport's own bug: not for ever, and not in silence
+                failures, bugs, retry_after_s = failures + 1, bugs + 1, None
+                self._writer.complaints.note("transport", f"the transport failed: {type(error).__name__}")
+                if bugs >= _BUGS_PER_BATCH:
+                    self._settle(batch, dropped="transport_failed")
+                    return []
+            else:
+                self._settle(batch, receipt=receipt)
+                return []
+            with self._ledger.lock:
+                self._ledger.retries += 1
+            self._writer.complaints.say()
+            if self._back_off(failures, retry_after_s):
+                failures = 0
+
+    def _back_off(self, failures: int, retry_after_s: float | None) -> bool:
+        """Wait before the next attempt. True when a flush or close cut it short, which begins the back-off anew."""
+        if retry_after_s is None:
+            longest_s = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures, 10))
+            wait_s = longest_s * self._random.uniform(0.5, 1.0)
+        else:
+            wait_s = min(retry_after_s, _LONGEST_RETRY_AFTER_S) * self._random.uniform(1.0, 1.1) + 0.01
+        until = time.monotonic() + wait_s
+        while (left_s := min(until, self._deadline) - time.monotonic()) > 0:
+            if self._wake.wait(left_s):
+                self._wake.clear()
+                if retry_after_s is None:  # a server that named a time gets that time, unless we must end before
+                    return True
+        return False
+
+    # ---- the books ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, batch: Batch, *, receipt: Receipt | None = None, dropped: str = "") -> None:
+        with self._ledger.lock:
+            self._ledger.in_flight -= len(batch.events)
+            if receipt is None:
+                self._ledger.dropped[dropped] += len(batch.events)
+            else:
+                self._ledger.stored += receipt.stored
+                self._ledger.duplicates += receipt.duplicates
+                self._ledger.rejected.update(receipt.rejected)
+        if receipt is not None and receipt.rejected:
+            for code, n in receipt.rejected.items():
+                self._writer.complaints.note(f"rejected {code}", f"the server rejected {n} {batch.kind}: {code}")
+
+    def _complain_of_loss(self, error: PermanentError, n_events: int) -> None:
+        self._writer.complaints.note(error.reason, f"{error}; {n_events} dropped (stats() counts all)")
+
+    def _drop_queued(self) -> None:
+        with self._ledger.lock:
+            n_queued = self._writer.predictions.clear() + self._writer.labels.clear()
+            if n_queued:
+                self._ledger.dropped["close"] += n_queued
+            n_left = n_queued + self._ledger.in_flight
+        if n_left:
+            self._writer.complaints.note("close", f"closed with {n_left} events unsent: the time to send them ran out")
+
+    def _outstanding(self) -> int:
+        with self._ledger.lock:
+            return self._writer.queued() + self._ledger.in_flight
+
+    # ---- without the thread ------------------------------------------------------------------------------------------
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _appending_at_shutdown(self, buffer: Buffer) -> Callable[[bytes], None]:
+        def append(event: bytes) -> None:
+            buffer.events.append(event)
+            self._ship_here(self._deadline - time.monotonic())
+
+        return append
+
+    def _ship_here(self, timeout_s: float | None) -> None:
+        """Deliver in the calling thread what is queued, in at most this time."""
+        if not self._writer.queued():
+            return
+        kept = self._deadline
+        if timeout_s is not None:
+            self._deadline = min(kept, time.monotonic() + timeout_s)
+        self._round()
+        self._deadline = kept
