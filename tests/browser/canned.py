@@ -1,0 +1,398 @@
+"""Canned answers of the API, shaped as in design §3.6, for tests of the layout: a year of flights, and hostile names.
+
+Whether pages and server fit together is tested against the real server in `test_real_server.py`.
+"""
+
+import math
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+Answers = dict[str, tuple[int, Any]]
+
+START = datetime(2013, 4, 1, tzinfo=UTC)
+NOW = datetime(2013, 11, 20, 14, 5, tzinfo=UTC)
+TURN = datetime(2013, 10, 1, tzinfo=UTC)
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _days(start: datetime, end: datetime) -> list[datetime]:
+    return [start + timedelta(days=i) for i in range((end - start).days + 1)]
+
+
+def _windows(rng: random.Random, start: datetime, lift: float) -> list[dict[str, Any]]:
+    windows = []
+    for day in _days(start, NOW.replace(hour=0, minute=0)):
+        rows = rng.randint(380, 460)
+        age = (NOW - day) / timedelta(days=1)
+        matured = rows if age >= 2 else int(rows * max(0.0, (age - 0.6) / 1.4))
+        season = 0.03 * math.sin((day - START) / timedelta(days=1) / 26)
+        auc = 0.69 + lift + season + rng.gauss(0, 0.012)
+        width = 0.024 * math.sqrt(420 / max(matured, 40))
+        metrics = {} if matured < 20 else {"roc_auc": auc, "log_loss": 0.48 - auc * 0.1, "calibration_error": 0.04}
+        windows.append(
+            {
+                "start": iso(day),
+                "end": iso(day + timedelta(days=1)),
+                "rows": rows,
+                "matured": matured,
+                "coverage": 0.97 if matured else None,
+                "metrics": metrics,
+                "intervals": {"roc_auc": [auc - width, auc + width]} if metrics else {},
+                "estimated": {},
+            }
+        )
+    return windows
+
+
+def performance(version: str) -> dict[str, Any]:
+    rng = random.Random(f"performance {version}")
+    lift = 0.035 if version == "2" else 0.0
+    windows = _windows(rng, TURN if version == "2" else START, lift)
+    matured, rows = sum(w["matured"] for w in windows), sum(w["rows"] for w in windows)
+    overall = {
+        "rows": rows,
+        "matured": matured,
+        "coverage": 0.9712,
+        "metrics": {"roc_auc": 0.6934 + lift, "log_loss": 0.4312 - lift, "calibration_error": 0.0412 - lift / 2},
+        "intervals": {
+            "roc_auc": [0.6902 + lift - lift / 5, 0.6966 + lift + lift / 5],
+            "log_loss": [0.4295 - lift, 0.4330 - lift],
+            "calibration_error": [0.0391 - lift / 2, 0.0433 - lift / 2],
+        },
+    }
+    return {"label": "late", "windows": windows, "overall": overall}
+
+
+FEATURES: list[tuple[str, str, str, float | None, float, str]] = [
+    ("temperature", "numeric", "wasserstein", 0.4127, 0.1, "drift"),
+    ("humidity", "numeric", "wasserstein", 0.1583, 0.1, "drift"),
+    ("destination", "categorical", "jensen_shannon", 0.1121, 0.1, "drift"),
+    ("prediction", "score", "wasserstein", 0.0931, 0.1, "ok"),
+    ("wind_speed", "numeric", "wasserstein", 0.0712, 0.1, "ok"),
+    ("scheduled_hour", "numeric", "wasserstein", 0.0310, 0.1, "ok"),
+    ("carrier", "categorical", "jensen_shannon", 0.0284, 0.1, "ok"),
+    ("distance", "numeric", "wasserstein", 0.0211, 0.1, "ok"),
+    ("plane_age", "numeric", "wasserstein", 0.0187, 0.1, "ok"),
+    ("origin", "categorical", "jensen_shannon", 0.0090, 0.1, "ok"),
+    ("is_weekend", "boolean", "jensen_shannon", 0.0012, 0.1, "ok"),
+    ("visibility", "numeric", "wasserstein", None, 0.1, "no_verdict"),
+]
+
+
+def drift(baseline: str = "reference", names: list[str] | None = None) -> dict[str, Any]:
+    features = []
+    for i, (name, kind, method, statistic, threshold, verdict) in enumerate(FEATURES):
+        one: dict[str, Any] = {
+            "feature": names[i % len(names)] + ("" if i < len(names) else str(i)) if names else name,
+            "kind": kind,
+            "method": method,
+            "statistic": statistic,
+            "threshold": threshold,
+            "verdict": verdict,
+            "rows_reference": 80_789,
+            "rows_current": 412 if statistic is not None else 9,
+        }
+        if verdict == "no_verdict":
+            one["reason"] = "too_few_rows"
+        elif kind == "numeric":
+            one["statistics"] = {"psi": (statistic or 0) * 1.2, "jensen_shannon": (statistic or 0) * 0.8}
+        features.append(one)
+    window = {"start": iso(NOW - timedelta(days=1)), "end": iso(NOW)}
+    return {"baseline": baseline, "window": window, "features": features, "drifted_share": 3 / 11}
+
+
+def feature(name: str, kind: str = "numeric", categories: list[str] | None = None) -> dict[str, Any]:
+    rng = random.Random(name)
+    windows = []
+    for day in _days(START, NOW.replace(hour=0, minute=0)):
+        season = math.sin((day - START) / timedelta(days=1) / 60)
+        statistic = abs(0.22 * season) + rng.random() * 0.03
+        windows.append(
+            {
+                "start": iso(day),
+                "end": iso(day + timedelta(days=1)),
+                "rows": 420,
+                "nulls": rng.randint(0, 9) if kind == "numeric" else 0,
+                "absent": 0,
+                "mean": 12 + 10 * season,
+                "std": 4.1,
+                "min": -3.0,
+                "max": 33.0,
+                "statistic": statistic,
+                "verdict": "drift" if statistic > 0.1 else "ok",
+            }
+        )
+    if kind == "numeric":
+
+        def normal(mean: float, deviation: float) -> list[list[float]]:
+            edges = [-12 + i * 1.5 for i in range(33)]
+            weights = [math.exp(-(((low + 0.75) - mean) ** 2) / (2 * deviation**2)) for low in edges[:-1]]
+            total = sum(weights)
+            return [[low, high, w / total] for low, high, w in zip(edges[:-1], edges[1:], weights, strict=True)]
+
+        histogram: dict[str, Any] = {"reference": normal(4, 5), "current": normal(17, 6)}
+    else:
+        names = categories or ["ATL", "ORD", "LAX", "BOS", "MCO", "CLT", "SFO", "FLL", "MIA", "DCA"]
+        histogram = {
+            "reference": [[c, (len(names) - i) / sum(range(len(names) + 1))] for i, c in enumerate(names)],
+            "current": [[c, (i + 1) / sum(range(len(names) + 1))] for i, c in enumerate(names)],
+        }
+    return {"feature": name, "kind": kind, "windows": windows, "histogram": histogram}
+
+
+def labels(name: str = "late") -> dict[str, Any]:
+    curve = [[60 * 2**i, min(1.0, 1 - math.exp(-(60 * 2**i) / 15_000))] for i in range(12)]
+    one = {
+        "name": name,
+        "predictions": 114_212,
+        "labelled": 111_020,
+        "defaulted": 0,
+        "pending": 411,
+        "retracted": 12,
+        "censored": 2_769,
+        "coverage": 0.9754,
+        "orphans": 3,
+        "delay_s": {"p50": 15_120.0, "p90": 24_960.0, "p99": 41_400.0},
+        "delay_curve": curve,
+    }
+    return {
+        "labels": [one],
+        "funnel": {"logged": 114_212, "labelled": 111_020, "matured": 113_801, "exported": 78_212},
+    }
+
+
+def traffic() -> dict[str, Any]:
+    rng = random.Random("traffic")
+    points = []
+    for day in _days(START, NOW.replace(hour=0, minute=0)):
+        points.append({"start": iso(day), "version": "1", "predictions": rng.randint(380, 460)})
+        if day >= TURN:
+            points.append({"start": iso(day), "version": "2", "predictions": rng.randint(380, 460)})
+    return {"bucket": "day", "points": points}
+
+
+def story(request_id: str, model: str = "flights", label: str = "late", extra: dict[str, Any] | None = None) -> str:
+    """The story as raw text, because 1 and 1.0 must stay two things."""
+    import json
+
+    predicted = datetime(2013, 10, 3, 10, 40, tzinfo=UTC)
+    features = {
+        "carrier": "UA",
+        "distance": 1400,
+        "temperature": 17.0,
+        "flight": "1545",
+        "plane_age": None,
+        "wind_speed": "NaN",
+        "gust": "NaN",
+        "visibility": 10.000000000000002,
+        "serial": 12345678901234567890,
+        "is_weekend": False,
+        "note": "",
+        "embedding": [0.1, 2.0, 3],
+        **(extra or {}),
+    }
+    second = {k: v for k, v in features.items() if k != "note"}
+    common = {
+        "model": model,
+        "item_id": "",
+        "predicted_at": iso(predicted),
+        "received_at": iso(predicted + timedelta(seconds=0.4)),
+        "probabilities": {},
+        "non_finite": ["wind_speed"],
+        "entities": {"plane": "N14228"},
+        "tags": {"channel": "gate"},
+    }
+
+    def event(label_id: str, value: Any, after_h: float, source: str, op: str = "set") -> dict[str, Any]:
+        observed = predicted + timedelta(hours=after_h)
+        return {
+            "label_id": label_id,
+            "request_id": request_id,
+            "item_id": "",
+            "model": "",
+            "name": label,
+            "op": op,
+            "value": value,
+            "observed_at": iso(observed),
+            "received_at": iso(observed + timedelta(minutes=2)),
+            "source": source,
+        }
+
+    outcome = {
+        "item_id": "",
+        "name": label,
+        "state": "labelled",
+        "value": 1,
+        "observed_at": iso(predicted + timedelta(hours=9)),
+        "received_at": iso(predicted + timedelta(hours=9, minutes=2)),
+        "matures_at": iso(predicted + timedelta(days=2)),
+        "model": model,
+    }
+    return json.dumps(
+        {
+            "request_id": request_id,
+            "predictions": [
+                {**common, "model_version": "1", "prediction": 0.1873, "features": features},
+                {**common, "model_version": "2", "prediction": 0.3341, "features": second},
+            ],
+            "label_events": [event("e-1", 0, 4, "tower"), event("e-2", 1, 9, "airline")],
+            "outcomes": [{**outcome, "model_version": "1"}, {**outcome, "model_version": "2"}],
+        }
+    )
+
+
+def flights() -> Answers:
+    """A year of flights by two versions, as it looks in late November."""
+    versions = [
+        {"version": "1", "predictions": 94_001, "first_seen": iso(START), "last_seen": iso(NOW)},
+        {"version": "2", "predictions": 20_211, "first_seen": iso(TURN), "last_seen": iso(NOW)},
+    ]
+    base = "/v1/models/flights"
+    manifest = {
+        "model": "flights",
+        "start": iso(START),
+        "end": iso(TURN),
+        "as_of": iso(TURN - timedelta(days=10)),
+        "rows": 78_212,
+        "states": {"labelled": 75_901, "pending": 480, "censored": 1_831, "retracted": 0},
+        "columns": [],
+        "files": [{"path": "part-00000.parquet", "rows": 78_212, "sha256": "ab" * 32}],
+        "sha256": "4c1d9e" + "0f" * 29,
+    }
+    comparison = {
+        "label": "late",
+        "a": "1",
+        "b": "2",
+        "rows": 19_402,
+        "metric": "roc_auc",
+        "values": {"a": {"value": 0.7011, "interval": [0.69, 0.71]}, "b": {"value": 0.7302, "interval": [0.72, 0.74]}},
+        "difference": {"value": 0.0291, "interval": [0.0218, 0.0364]},
+    }
+    answers: Answers = {
+        "/v1/status": (200, {"version": "0.1.0", "now": iso(NOW), "store": "chDB"}),
+        "/v1/models": (
+            200,
+            {
+                "models": [
+                    {
+                        "model": "flights",
+                        "versions": ["1", "2"],
+                        "predictions": 114_212,
+                        "first_seen": iso(START),
+                        "last_seen": iso(NOW),
+                        "health": {"status": "warning", "reasons": ["3 of 11 features drift"]},
+                    },
+                    {
+                        "model": "fraud",
+                        "versions": ["2024-11"],
+                        "predictions": 8_120_331,
+                        "first_seen": iso(START),
+                        "last_seen": iso(NOW - timedelta(hours=3)),
+                        "health": {"status": "ok"},
+                    },
+                ]
+            },
+        ),
+        base: (
+            200,
+            {
+                "model": "flights",
+                "config": {"task": "binary", "primary_label": "late"},
+                "predictions": 114_212,
+                "versions": versions,
+                "references": [
+                    {"id": "ref-2013q1", "model_version": "1", "rows": 80_789, "created_at": iso(START)},
+                ],
+            },
+        ),
+        f"{base}/labels": (200, labels()),
+        f"{base}/traffic": (200, traffic()),
+        "/v1/models/fraud/traffic": (200, {"bucket": "day", "points": traffic()["points"][:60]}),
+        f"{base}/performance?version=1": (200, performance("1")),
+        f"{base}/performance?version=2": (200, performance("2")),
+        f"{base}/drift": (200, drift()),
+        f"{base}/skew": (200, drift("ref-2013q1")),
+        f"{base}/compare": (200, comparison),
+        "/v1/exports": (
+            200,
+            {
+                "exports": [
+                    {"id": "exp-01", "status": "done", "progress": 1.0, "location": "", "manifest": manifest},
+                    {"id": "exp-02", "status": "running", "progress": 0.42, "location": "", "manifest": None},
+                ]
+            },
+        ),
+        "/v1/predictions/flight-1545": (200, story("flight-1545")),
+    }
+    for name, kind, *_ in FEATURES:
+        answers[f"{base}/features/{name}"] = (200, feature(name, "numeric" if kind in {"numeric", "score"} else kind))
+    return answers
+
+
+# One payload per way in that is known to us: tags, attributes, closing script, SVG, template and plotly's own markup.
+HOSTILE = [
+    "<script>document.documentElement.dataset.pwned=1</script>",
+    "</script><script>document.documentElement.dataset.pwned=1</script>",
+    "<img src=x onerror=\"document.documentElement.dataset.pwned=1;fetch('http://canary.invalid/a')\">",
+    "<svg/onload=document.documentElement.dataset.pwned=1>",
+    "\"><iframe srcdoc='<script>parent.document.documentElement.dataset.pwned=1</script>'></iframe>",
+    '<a href="javascript:document.documentElement.dataset.pwned=1">click</a>',
+    '<b>bold</b><br><a href="http://canary.invalid/b">link</a>',
+    "%{customdata}{{7*7}}${alert(1)}",
+    "<style>@import url(http://canary.invalid/c)</style>",
+    "x' onmouseover='document.documentElement.dataset.pwned=1' y=\"",
+    "&lt;img src=x onerror=alert(1)&gt;&#60;b&#62;",
+    "../../../etc/passwd?x=1#y",
+    "__proto__",
+    "\u202eевил\u0000\u2028 имя 模型",
+]
+
+
+def hostile() -> Answers:
+    """The same model with payloads for its name, its versions, features, categories, label, sources and values."""
+    model = HOSTILE[2] + "/" + HOSTILE[11]
+    base = f"/v1/models/{quote(model, safe='')}"
+    answers: Answers = {}
+    one, two = HOSTILE[0], HOSTILE[6]
+    for path, (status, answer) in flights().items():
+        if path == "/v1/models":
+            item = {**answer["models"][0], "model": model, "versions": [one, two]}
+            item["health"] = {"status": HOSTILE[3], "reasons": HOSTILE}
+            others = [{**item, "model": name} for name in HOSTILE]
+            answers[path] = (status, {"models": [item, *others]})
+        elif path == "/v1/models/flights":
+            versions = [{**v, "version": n} for v, n in zip(answer["versions"], (one, two), strict=True)]
+            references = [{**answer["references"][0], "id": HOSTILE[4], "model_version": HOSTILE[1]}]
+            config = {"task": HOSTILE[2], "primary_label": HOSTILE[3]}
+            health = {"status": HOSTILE[3], "reasons": HOSTILE}
+            changed = {"model": model, "versions": versions, "references": references, "config": config}
+            answers[base] = (status, {**answer, **changed, "health": health})
+        elif path.endswith("/labels"):
+            answers[f"{base}/labels"] = (status, labels(HOSTILE[2]))
+        elif path.endswith("/traffic") and "flights" in path:
+            points = [{**p, "version": one if p["version"] == "1" else two} for p in answer["points"]]
+            answers[f"{base}/traffic"] = (status, {**answer, "points": points})
+        elif "/performance" in path:
+            version = one if path.endswith("1") else two
+            answer["label"] = HOSTILE[3]
+            answer["overall"]["metrics"][HOSTILE[2]] = 0.5
+            answers[f"{base}/performance?version={version}"] = (status, answer)
+        elif path.endswith(("/drift", "/skew")):
+            answers[base + path[path.rindex("/") :]] = (status, drift(HOSTILE[0], HOSTILE))
+        elif path.endswith("/compare"):
+            answers[f"{base}/compare"] = (status, {**answer, "a": one, "b": two, "metric": HOSTILE[2]})
+        elif path == "/v1/exports":
+            exports = [{**e, "id": HOSTILE[i], "manifest": None} for i, e in enumerate(answer["exports"])]
+            answers[path] = (status, {"exports": exports})
+        elif path == "/v1/status":
+            answers[path] = (status, {**answer, "version": HOSTILE[2], "store": HOSTILE[0]})
+    for name in HOSTILE:
+        answers[f"{base}/features/{quote(name, safe='')}"] = (200, feature(name, "categorical", HOSTILE))
+    extra: dict[str, Any] = dict(zip(HOSTILE, reversed(HOSTILE), strict=True))
+    answers[f"/v1/predictions/{quote(HOSTILE[2], safe='')}"] = (200, story(HOSTILE[2], model, HOSTILE[6], extra))
+    return answers
