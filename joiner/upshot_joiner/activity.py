@@ -1,18 +1,19 @@
-"""How much each model has served: exact counts, kept in memory by the one writer and counted anew at start."""
+"""How much each model has served: exact counts by version and hour, kept in memory by the one writer, counted anew at start."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from upshot_joiner.store.client import Store
 
 _COUNT = """
-SELECT model, model_version, count(), min(received_at), max(received_at)
+SELECT model, model_version, toStartOfHour(predicted_at) AS hour, count(), min(received_at), max(received_at)
 FROM predictions FINAL
-GROUP BY model, model_version
+GROUP BY model, model_version, hour
 """
 
 
@@ -20,9 +21,15 @@ GROUP BY model, model_version
 class Served:
     """Predictions of one model version; first and last by when they were received."""
 
-    predictions: int
     first_seen: datetime
     last_seen: datetime
+    by_hour: Counter[datetime] = field(default_factory=Counter)
+    """Predictions by the start of the hour of ``predicted_at``, in UTC."""
+
+    @property
+    def predictions(self) -> int:
+        """How many there are."""
+        return self.by_hour.total()
 
 
 class Activity:
@@ -36,22 +43,24 @@ class Activity:
     def recount(self, store: Store) -> None:
         """Count the store anew."""
         counted: dict[str, dict[str, Served]] = {}
-        for model, version, predictions, first, last in store.query(_COUNT):
-            counted.setdefault(model, {})[version] = Served(predictions, first, last)
+        for model, version, hour, predictions, first, last in store.query(_COUNT):
+            one = counted.setdefault(model, {}).setdefault(version, Served(first, last))
+            one.first_seen = min(one.first_seen, first)
+            one.last_seen = max(one.last_seen, last)
+            one.by_hour[hour] += predictions
         with self._lock:
             self._served = counted
 
-    def served(self, model: str, versions: Iterable[str], received: datetime) -> None:
-        """Note newly stored predictions, one version each."""
+    def served(self, model: str, versions_and_hours: Iterable[tuple[str, datetime]], received: datetime) -> None:
+        """Note newly stored predictions, one version and hour each."""
         with self._lock:
             by_version = self._served.setdefault(model, {})
-            for version in versions:
-                known = by_version.get(version)
-                if known is None:
-                    by_version[version] = Served(1, received, received)
-                else:
-                    known.predictions += 1
-                    known.last_seen = received
+            for version, hour in versions_and_hours:
+                one = by_version.get(version)
+                if one is None:
+                    one = by_version[version] = Served(received, received)
+                one.last_seen = received
+                one.by_hour[hour] += 1
 
     def models(self) -> list[str]:
         """Models that have served."""
@@ -62,6 +71,19 @@ class Activity:
         """What each version of a model has served, by version."""
         with self._lock:
             return {
-                version: Served(one.predictions, one.first_seen, one.last_seen)
+                version: Served(one.first_seen, one.last_seen, Counter(one.by_hour))
                 for version, one in sorted(self._served.get(model, {}).items())
             }
+
+    def predictions(self, model: str) -> int:
+        """Predictions of all versions."""
+        with self._lock:
+            return sum(one.predictions for one in self._served.get(model, {}).values())
+
+    def by_hour(self, model: str) -> dict[datetime, int]:
+        """Predictions of all versions by hour."""
+        total: defaultdict[datetime, int] = defaultdict(int)
+        for one in self.versions(model).values():
+            for hour, predictions in one.by_hour.items():
+                total[hour] += predictions
+        return dict(total)

@@ -45,9 +45,7 @@ def format_duration(value: timedelta) -> str:
     return f"{seconds:g}s"
 
 
-Duration = Annotated[
-    timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")
-]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")]
 PositiveDuration = Annotated[Duration, pydantic.Field(gt=timedelta(0), le=timedelta(days=3650))]
 
 
@@ -161,9 +159,7 @@ class ConfigStore:
         self._stamper = stamper
         self._lock = threading.Lock()
         self._current: dict[str, ModelConfig] = {}
-        for model, config in store.query(
-            "SELECT model, argMax(config, received_at) FROM model_configs GROUP BY model"
-        ):
+        for model, config in store.query("SELECT model, argMax(config, received_at) FROM model_configs GROUP BY model"):
             self._current[model] = ModelConfig.model_validate_json(config, strict=False)
 
     def get(self, model: str) -> ModelConfig:

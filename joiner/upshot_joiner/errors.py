@@ -1,10 +1,10 @@
 """Errors of the server side, one tree::
 
-    UpshotError                 (from the SDK: everything Upshot raises)
-    ├── Problem                 a request that cannot be answered as asked; becomes ``application/problem+json``
-    └── StoreError              the store refused or failed
-        ├── StoreUnavailable    it may work later: nothing was acknowledged, the sender should try again
-        └── StoreLocked         another process owns this data folder
+UpshotError                 (from the SDK: everything Upshot raises)
+├── Problem                 a request that cannot be answered as asked; becomes ``application/problem+json``
+└── StoreError              the store refused or failed
+    ├── StoreUnavailable    it may work later: nothing was acknowledged, the sender should try again
+    └── StoreLocked         another process owns this data folder
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ The rules by which this schema may change:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -56,10 +56,10 @@ class Prediction(msgspec.Struct, omit_defaults=True, kw_only=True):
     """When the model answered; when it is missing, the moment the server received it."""
     prediction: Scalar | None = None
     probabilities: dict[str, float | int] | None = None
-    features: dict[str, object] = {}
+    features: dict[str, Any] = {}
     """Numbers, bools, strings, null, or lists of numbers. *null* and a missing name are two different things."""
     feature_times: dict[str, Time] | None = None
-    inputs: dict[str, object] | None = None
+    inputs: dict[str, Any] | None = None
     attributions: dict[str, float | int] | None = None
     entities: dict[str, str] | None = None
     tags: dict[str, str] | None = None

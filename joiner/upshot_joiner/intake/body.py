@@ -26,9 +26,7 @@ def too_large(limit: int) -> Problem:
     )
 
 
-async def read_body(
-    chunks: AsyncIterator[bytes], content_length: str | None, limit: int = MAX_BODY_BYTES
-) -> bytes:
+async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, limit: int = MAX_BODY_BYTES) -> bytes:
     """Collect a request's chunks; raises a 413 :class:`Problem` as soon as they exceed ``limit`` bytes."""
     if content_length is not None and content_length.isdigit() and int(content_length) > limit:
         raise too_large(limit)

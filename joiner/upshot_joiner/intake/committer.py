@@ -248,13 +248,19 @@ class Committer:
         for batch in group:
             for _, one in batch.predictions:
                 self._changes.served(one.event.model, [hour_of(one.predicted_us, to_micros(last))])
-        self._touched([one.key for batch in group for _, one in (*batch.predictions, *batch.labels)], last)
+        keys = [one.key for batch in group for _, one in batch.predictions]
+        keys += [one.key for batch in group for _, one in batch.labels]
+        self._touched(keys, last)
         for batch in group:
             batch.future.set_exception(
-                Problem(503, "store_unavailable", "The store does not take writes now; nothing was stored.", retry_after_s=2)
+                Problem(
+                    503, "store_unavailable", "The store does not take writes now; nothing was stored.", retry_after_s=2
+                )
             )
 
     def _store_group(self, group: list[_Batch]) -> None:
+        for batch in group:
+            batch.answer = Answer()
         received = self._stamper.next()
         received_us = to_micros(received)
         predictions = self._new_predictions(group)
@@ -267,9 +273,7 @@ class Committer:
             self._served.grow(model, kinds, shapes)
             self._store.insert(
                 self._served.table(model) or "",
-                rows.served_block(
-                    of_model, of_row, self._served.columns(model), self._configs.get(model), received_us
-                ),
+                rows.served_block(of_model, of_row, self._served.columns(model), self._configs.get(model), received_us),
             )
         if predictions:
             self._store.insert("predictions", rows.spine_block(predictions, received_us))
@@ -277,8 +281,10 @@ class Committer:
             self._store.insert("label_events", rows.label_block(labels, received_us))
         self._quarantine(group, received)
         for model, of_model in by_model.items():
-            self._activity.served(model, ((one.event.model_version) for one in of_model), received)
-            self._changes.served(model, {hour_of(one.predicted_us, received_us) for one in of_model})
+            hours = [hour_of(one.predicted_us, received_us) for one in of_model]
+            versions = [one.event.model_version for one in of_model]
+            self._activity.served(model, zip(versions, hours, strict=True), received)
+            self._changes.served(model, set(hours))
         if predictions or labels:
             self._touched([one.key for one in predictions] + [one.key for one in labels], received)
 
@@ -296,7 +302,9 @@ class Committer:
         if not any(batch.labels for batch in group):
             return []
         self._load_keys({one.key for batch in group for _, one in batch.labels})
-        stored = {(key, request_id, label_id): digest for key, request_id, label_id, digest in self._store.query(_FIND_LABELS)}
+        stored = {
+            (key, request_id, label_id): digest for key, request_id, label_id, digest in self._store.query(_FIND_LABELS)
+        }
         return _sort_out([(batch, batch.labels) for batch in group], stored)
 
     def _load_keys(self, keys: set[int]) -> None:
@@ -331,9 +339,7 @@ class Committer:
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
 
 
-def _sort_out(
-    batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: dict[Any, int]
-) -> list[CheckedT]:
+def _sort_out(batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: dict[Any, int]) -> list[CheckedT]:
     """New events, in order of arrival; counts duplicates, and refuses other content under a known identity."""
     new: list[CheckedT] = []
     for batch, events in batches:

@@ -45,11 +45,10 @@ class Decoder(Generic[EventT]):
     """Decodes bodies of one kind of event."""
 
     def __init__(self, event: type[EventT]) -> None:
-        self._event = event
+        self._event: type[EventT] = event
         self._packed = msgspec.msgpack.Decoder(list[event])  # type: ignore[valid-type]  # a type made at run time
         self._list = msgspec.json.Decoder(list[event])  # type: ignore[valid-type]
-        self._one = msgspec.json.Decoder(event)
-        self._lines = msgspec.json.Decoder(event)
+        self._one: msgspec.json.Decoder[EventT] = msgspec.json.Decoder(event)
 
     def decode(self, body: bytes, content_type: str) -> Decoded[EventT]:
         """Decode a decompressed body.
@@ -78,7 +77,10 @@ class Decoder(Generic[EventT]):
             pass
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise Problem(
-                400, "invalid_packed", "The body is not a MessagePack array.", [{"loc": "body", "code": "invalid_packed"}]
+                400,
+                "invalid_packed",
+                "The body is not a MessagePack array.",
+                [{"loc": "body", "code": "invalid_packed"}],
             ) from error
         try:
             items = msgspec.msgpack.decode(body)
@@ -115,7 +117,10 @@ class Decoder(Generic[EventT]):
             ) from error
         except ValueError as error:  # an integer of more than 4,300 digits
             raise Problem(
-                400, "invalid_json", "The body holds a number that is too long.", [{"loc": "body", "code": "invalid_json"}]
+                400,
+                "invalid_json",
+                "The body holds a number that is too long.",
+                [{"loc": "body", "code": "invalid_json"}],
             ) from error
         return self._each(enumerate(parsed if isinstance(parsed, list) else [parsed]))
 
@@ -126,7 +131,7 @@ class Decoder(Generic[EventT]):
         refused: list[Refused] = []
         for index, line in enumerate(lines):
             try:
-                events.append((index, self._lines.decode(line)))
+                events.append((index, self._one.decode(line)))
                 continue
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 pass
@@ -196,7 +201,7 @@ def explain(message: str) -> tuple[str, str]:
     missing = _MISSING.search(message)
     if missing:
         return "missing", f"{loc}.{missing['field']}".lstrip(".")
-    if message.startswith("Expected") or message.startswith("Invalid enum") or message.startswith("Invalid value"):
+    if message.startswith(("Expected", "Invalid enum", "Invalid value")):
         return ("wrong_type" if message.startswith("Expected") else "not_allowed"), loc
     if "out of range" in message:
         return "out_of_range", loc

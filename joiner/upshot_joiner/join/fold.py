@@ -11,7 +11,7 @@ import pyarrow as pa
 from upshot_joiner.config import ModelConfig
 from upshot_joiner.store.client import Store
 
-_SQL = resources.files("upshot_joiner.join").joinpath("fold.sql").read_text("utf-8")
+FOLD = resources.files("upshot_joiner.join").joinpath("fold.sql").read_text("utf-8")
 
 # Who is folded: predictions and label events of the keys in the joiner's batch, as they are now.
 SPINE_OF_BATCH = "SELECT * FROM predictions FINAL WHERE request_key IN (SELECT request_key FROM join_keys)"
@@ -43,13 +43,17 @@ EVENTS_OF_MODEL = (
 
 
 def fold(
-    store: Store, spine: str, events: str, configs: Mapping[str, ModelConfig], params: Mapping[str, object] | None = None
+    store: Store,
+    spine: str,
+    events: str,
+    configs: Mapping[str, ModelConfig],
+    params: Mapping[str, object] | None = None,
 ) -> pa.Table:
     """Outcomes of every label of the given predictions for which events are known: the columns of ``outcomes`` but ``version``.
 
     ``spine`` and ``events`` are two of the sources above that belong together.
     """
-    sql = _SQL.replace("$spine", spine).replace("$events", events)
+    sql = FOLD.replace("$spine", spine).replace("$events", events)
     return store.arrow(sql, {**rule_parameters(configs), **(params or {})})
 
 

@@ -21,7 +21,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
-from upshot_joiner.join import fold
+from upshot_joiner.join import fold, orphans
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
@@ -86,9 +86,8 @@ class Joiner:
 
     def refold(self, model: str) -> int:
         """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
-        params = {"model": model}
         with self._fold_lock:
-            return self._write(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, params)
+            return self._write(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model})
 
     def close(self) -> None:
         """Join what is waiting, note the progress, stop."""
@@ -133,6 +132,7 @@ class Joiner:
                         "join_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)})
                     )
                     self._write(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {})
+                    orphans.update(self._store, to_micros(self._stamper.next()))
         except StoreError as error:
             _log.error("%d requests could not be joined (code %d); trying again", len(keys), error.code)
             with self._lock:
@@ -164,7 +164,7 @@ class Joiner:
             hours[model].add(hour.astimezone(UTC))
         for model, of_model in hours.items():
             self._changes.outcomes(model, of_model)
-        return outcomes.num_rows
+        return int(outcomes.num_rows)
 
     def _note(self, until: datetime | None = None, *, force: bool = False) -> None:
         """Write down how far we are; a moment late is safe, a moment early is not."""
@@ -185,5 +185,3 @@ class Joiner:
                 }
             ),
         )
-
-

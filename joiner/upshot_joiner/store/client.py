@@ -74,11 +74,11 @@ class Store:
                 "another Upshot server has this data folder open; stop it, or choose another folder with --data"
             ) from error
         with _mapped_errors():
-            first = clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"))
+            first = clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"), tz_mode="aware")
             first.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
             connections = [first]
             connections += [
-                clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"))
+                clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"), tz_mode="aware")
                 for _ in range(POOL_SIZE - 1)
             ]
             for connection in connections:

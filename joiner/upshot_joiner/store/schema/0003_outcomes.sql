@@ -43,3 +43,18 @@ CREATE TABLE IF NOT EXISTS exports (
 ) ENGINE = ReplacingMergeTree(version)
 ORDER BY id
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
+
+-- Label events whose prediction is not known (yet); a row with waiting = 0 takes an earlier one back.
+CREATE TABLE IF NOT EXISTS orphans (
+  request_key UInt128,
+  request_id String,
+  label_id String,
+  name LowCardinality(String),
+  model LowCardinality(String),
+  received_at DateTime64(6, 'UTC'),
+  waiting UInt8,
+  version UInt64
+) ENGINE = ReplacingMergeTree(version)
+PRIMARY KEY request_key
+ORDER BY (request_key, request_id, label_id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;

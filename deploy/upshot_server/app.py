@@ -1,0 +1,75 @@
+"""The server: one process, one composed application."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from upshot import __version__
+from upshot_joiner.clock import Clock, SystemClock
+from upshot_server import problems
+from upshot_server.origin import SameOriginMiddleware
+from upshot_server.parts import Parts
+from upshot_server.routes import dashboard, exports, health, intake, models
+
+try:
+    from upshot_server.routes import monitoring
+except ImportError:  # TEMPORARY until monitoring lands
+    monitoring = None
+from upshot_server.settings import Settings
+
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "testserver"]
+"""Names a request may be addressed to. Another one means that a web page made the browser call us under a name of its own."""
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application over parts that are open; closing it closes them."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        parts.close()
+
+    app = FastAPI(title="Upshot", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    problems.install(app)
+    app.add_middleware(SameOriginMiddleware)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
+    app.include_router(intake.router(parts.receiver))
+    if monitoring:
+        app.include_router(monitoring.router(parts.monitor))
+    app.include_router(exports.router(parts.exporter))
+    app.include_router(models.router(parts))
+    app.include_router(health.router(parts))
+    app.include_router(dashboard.router)
+    return app
+
+
+def run(settings: Settings, clock: Clock | None = None) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM). Raises when the address or the data folder cannot be had."""
+    settings.check_address()
+    listener = _listen(settings)
+    try:
+        parts = Parts.open(settings, clock or SystemClock())
+    except BaseException:
+        listener.close()
+        raise
+    config = uvicorn.Config(
+        create_app(parts), log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=10
+    )
+    logging.getLogger("upshot").info("serving %s on port %d", settings.data_dir, listener.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Take the port before the store is opened: a port that is in use is said at once."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.host, settings.port))
+    listener.listen(1024)
+    return listener

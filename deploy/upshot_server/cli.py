@@ -1,0 +1,170 @@
+"""The ``upshot`` command line. ``up`` and ``demo`` run a server; every other command talks to a running one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from upshot import __version__
+from upshot_joiner.errors import Problem, StoreLocked
+from upshot_server.client import ServerClient, ServerRefused
+from upshot_server.settings import DEFAULT_PORT
+
+app = typer.Typer(
+    name="upshot",
+    help="Find out how every prediction turned out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+references = typer.Typer(help="What serving is compared with.", no_args_is_help=True)
+app.add_typer(references, name="reference")
+
+Url = Annotated[str, typer.Option("--url", envvar="UPSHOT_URL", help="Address of the running server.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    """Find out how every prediction turned out."""
+    if show:
+        _out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="Folder to keep everything in [default: upshot-data].")] = None,
+    port: Annotated[int | None, typer.Option(help=f"Port to listen on [default: {DEFAULT_PORT}].")] = None,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    config: Annotated[Path | None, typer.Option(help="YAML file with a `models:` section, applied at start.")] = None,
+) -> None:
+    """Run the embedded server: API, joins, monitoring and dashboard in one process."""
+    from upshot_server.app import run  # loads the ClickHouse engine: only where it is needed
+    from upshot_server.settings import from_environment
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = from_environment(data_dir=data, port=port, host=host, config_file=config)
+    _out.print(f"Upshot {__version__}: dashboard and API on http://{settings.host}:{settings.port}/")
+    _out.print(f"data in {settings.data_dir.absolute()}; Ctrl-C ends", soft_wrap=True)
+    run(settings)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Replay a year of real flights through the whole loop (`upshot demo --help` lists its options)."""
+    from upshot_server.demo.command import main as run_demo  # needs scikit-learn and the flights
+
+    raise typer.Exit(run_demo(context.args))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    start: Annotated[str | None, typer.Option(help="Predictions made at or after (RFC 3339 with offset).")] = None,
+    end: Annotated[str | None, typer.Option(help="Predictions made before (RFC 3339 with offset).")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Only what was known by then [default: now].")] = None,
+    destination: Annotated[str | None, typer.Option(help="Folder below the server's export folder.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Make a training set and wait for it."""
+    request = {"model": model, "start": start, "end": end, "as_of": as_of, "destination": destination}
+    with ServerClient(url) as server:
+        job = server.post("/v1/exports", {name: value for name, value in request.items() if value is not None})
+        found = _wait(server, f"/v1/exports/{job['id']}", "exporting", as_json)
+    if as_json:
+        _print_json(found)
+    elif found["status"] == "done":
+        manifest = found["manifest"]
+        states = ", ".join(f"{count:,} {state}" for state, count in manifest["states"].items())
+        _out.print(f"{manifest['rows']:,} rows ({states}) as of {manifest['as_of']}")
+        _out.print(f"sha256 {manifest['sha256']}")
+        _out.print(found["location"], soft_wrap=True)
+    _fail_unless_done(found)
+
+
+@app.command()
+def report(
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Make an Evidently report of the newest window against the reference, and wait for it."""
+    with ServerClient(url) as server:
+        job = server.post(f"/v1/models/{model}/reports", {})
+        found = _wait(server, f"/v1/reports/{job['id']}", "reporting", as_json)
+    if as_json:
+        _print_json(found)
+    elif found["status"] == "done":
+        _out.print(f"{url}/v1/reports/{job['id']}/html", soft_wrap=True)
+    _fail_unless_done(found)
+
+
+@references.command("add")
+def reference_add(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Parquet file of the training set.")],
+    model: Annotated[str, typer.Option(help="Name of the model.")],
+    model_version: Annotated[str | None, typer.Option(help="Version that was trained on it.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a training set as the reference that serving is compared with."""
+    with ServerClient(url) as server:
+        found = server.upload(f"/v1/models/{model}/references", file, {"model_version": model_version})
+    if as_json:
+        _print_json(found)
+    else:
+        _out.print(f"reference {found['id']}: {found['rows']:,} rows")
+
+
+def main() -> None:
+    """Entry point: errors as one line on standard error, exit status 1."""
+    try:
+        app()
+    except ServerRefused as error:
+        _fail(str(error))
+    except (Problem, StoreLocked) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(error.strerror or str(error))
+
+
+def _wait(server: ServerClient, path: str, what: str, quiet: bool) -> dict[str, Any]:
+    show = not quiet and sys.stderr.isatty()
+    with Progress(console=_err, disable=not show, transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        while True:
+            found = server.get(path)
+            progress.update(task, completed=found.get("progress") or 0.0)
+            if found["status"] not in ("queued", "running"):
+                return found
+            time.sleep(0.1)
+
+
+def _fail_unless_done(found: dict[str, Any]) -> None:
+    if found["status"] != "done":
+        _fail(found.get("error") or f"status: {found['status']}")
+
+
+def _fail(message: str) -> None:
+    _err.print(f"upshot: {message}", soft_wrap=True, markup=False)
+    sys.exit(1)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")

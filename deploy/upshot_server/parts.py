@@ -1,0 +1,156 @@
+"""The parts of the embedded product, put together once. Read :meth:`Parts.open` from top to bottom to see how data flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from upshot_joiner.activity import Activity
+from upshot_joiner.changes import ChangedHours
+from upshot_joiner.clock import Clock, Stamper
+from upshot_joiner.config import ConfigStore, ModelConfig, read_config_file
+from upshot_joiner.coverage import Coverage
+from upshot_joiner.errors import Problem, StoreError
+from upshot_joiner.export.exporter import Exporter
+from upshot_joiner.intake.committer import Committer
+from upshot_joiner.intake.receive import Receiver
+from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.rescore import rescore
+from upshot_joiner.store.served import ServedTables
+from upshot_joiner.story import Stories
+
+try:
+    from upshot_monitoring.monitor import Monitor
+except ImportError:  # TEMPORARY until monitoring lands
+
+    class Monitor:  # type: ignore
+        def __init__(self, **k): ...
+        def start(self): ...
+        def stop(self): ...
+        def references(self, m):
+            return []
+
+        def health(self, m):
+            return {"status": "ok"}
+
+        def configured(self, m): ...
+
+
+from upshot_server.settings import Settings
+
+MAX_MODEL_NAME = 256
+
+
+@dataclass
+class Parts:
+    """Everything that a running server consists of."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    served: ServedTables
+    configs: ConfigStore
+    activity: Activity
+    joiner: Joiner
+    committer: Committer
+    receiver: Receiver
+    stories: Stories
+    coverage: Coverage
+    exporter: Exporter
+    monitor: Monitor
+
+    @classmethod
+    def open(cls, settings: Settings, clock: Clock) -> Parts:
+        """Open the store and start every part. Raises StoreLocked when another process has the data folder."""
+        store = Store.open_embedded(settings.data_dir)
+        try:
+            store.migrate("upshot_joiner.store.schema")
+            store.migrate("upshot_monitoring.schema")
+            stamper = Stamper(clock)
+            # store ← who serves what, by which rules
+            served = ServedTables(store)
+            configs = ConfigStore(store, stamper)
+            activity = Activity(store)
+            changes = ChangedHours()
+            # intake → store → join
+            joiner = Joiner(store, configs, stamper, changes)
+            committer = Committer(store, served, configs, stamper, changes, activity, joiner.touched)
+            receiver = Receiver(committer)
+            # → monitor, story, coverage, export
+            monitor = Monitor(
+                store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=settings.data_dir
+            )
+            stories = Stories(store, served, configs, clock)
+            coverage = Coverage(store, served, activity, configs, clock)
+            exporter = Exporter(store, served, configs, clock, stamper, committer.barrier, settings.exports_dir)
+        except BaseException:
+            store.close()
+            raise
+        parts = cls(
+            settings,
+            clock,
+            store,
+            served,
+            configs,
+            activity,
+            joiner,
+            committer,
+            receiver,
+            stories,
+            coverage,
+            exporter,
+            monitor,
+        )
+        committer.start()
+        joiner.start()
+        monitor.start()
+        exporter.start()
+        if settings.config_file is not None:
+            for model, config in read_config_file(settings.config_file).items():
+                parts.configure(model, config)
+        return parts
+
+    def close(self) -> None:
+        """Stop every part, the sources first, and close the store."""
+        self.exporter.close()
+        self.committer.close()
+        self.joiner.close()
+        self.monitor.stop()
+        self.store.close()
+
+    def models(self) -> list[str]:
+        """Models that served or were configured."""
+        return sorted({*self.activity.models(), *self.configs.models()})
+
+    def knows(self, model: str) -> bool:
+        """Whether the model served or was configured."""
+        return model in self.models()
+
+    def configure(self, model: str, config: ModelConfig) -> None:
+        """Put a configuration in force, and bring what was stored under the earlier one in line with it."""
+        if not model or len(model) > MAX_MODEL_NAME:
+            raise Problem(422, "invalid_model_name", f"A model's name has 1 to {MAX_MODEL_NAME} characters.")
+        before = self.configs.get(model)
+        # Between two groups of the writer, so that no group is scored by one configuration and folded by another.
+        changed = self.committer.run(lambda: self._put_in_force(model, before, config)).result()
+        if changed and (before.labels != config.labels or before.task != config.task):
+            self.joiner.refold(model)
+        if changed:
+            self.monitor.configured(model)
+
+    def not_ready(self) -> list[str]:
+        """Why this server should not be sent traffic; empty when it should."""
+        reasons = []
+        try:
+            self.store.query("SELECT 1")
+        except StoreError:
+            reasons.append("the store does not answer")
+        if self.committer.failing:
+            reasons.append("the store does not take writes")
+        return reasons
+
+    def _put_in_force(self, model: str, before: ModelConfig, config: ModelConfig) -> bool:
+        changed = self.configs.put(model, config)
+        if changed and str(before.positive) != str(config.positive):
+            rescore(self.store, self.served.table(model), config)
+        return changed

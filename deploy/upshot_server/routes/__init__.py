@@ -1,0 +1,1 @@
+"""The HTTP routes, one file per subject; each only reads its request, asks the parts, and writes the answer."""

@@ -1,0 +1,42 @@
+"""Is it alive, is it ready, what is it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from upshot import __version__
+from upshot_server.parts import Parts
+from upshot_server.routes.answers import json_answer
+
+
+def router(parts: Parts) -> APIRouter:
+    """The routes for operators."""
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/healthz", summary="Alive")
+    def healthz() -> Response:
+        """The process answers."""
+        return json_answer({"status": "ok"})
+
+    @routes.get("/readyz", summary="Ready")
+    def readyz() -> Response:
+        """The store answers and takes writes; 503 and the reason otherwise."""
+        reasons = parts.not_ready()
+        return json_answer(
+            {"status": "ok" if not reasons else "not ready", "reasons": reasons}, 503 if reasons else 200
+        )
+
+    @routes.get("/v1/status", summary="Version, clock and backlog")
+    def status() -> Response:
+        """The version, the server's clock, and how far each background task is behind."""
+        return json_answer(
+            {
+                "version": __version__,
+                "now": parts.clock.now(),
+                "store": "embedded",
+                "requests_to_join": parts.joiner.behind,
+                "writer_failing": parts.committer.failing or None,
+            }
+        )
+
+    return routes

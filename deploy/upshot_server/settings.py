@@ -1,0 +1,58 @@
+"""What can be set of the embedded server; each can come from ``UPSHOT_…`` variables too."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from upshot_joiner.errors import Problem
+
+DEFAULT_PORT = 8750
+
+
+class Settings(BaseModel):
+    """Settings of one server process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_dir: Path = Path("upshot-data")
+    """Where everything is kept. Belongs to one process at a time."""
+    host: str = "127.0.0.1"
+    """Loopback only: the embedded server asks for no key."""
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    config_file: Path | None = None
+    """A YAML file with a ``models:`` section, applied at start."""
+
+    @property
+    def exports_dir(self) -> Path:
+        """The folder below which exports are written, and nowhere else."""
+        return self.data_dir / "exports"
+
+    def check_address(self) -> None:
+        """Refuse to listen where others could reach a server that asks for no key."""
+        if self.host != "localhost" and not _is_loopback(self.host):
+            raise Problem(
+                422,
+                "address_needs_keys",
+                f"The embedded server listens on 127.0.0.1 only, not on {self.host}: it has no API keys yet.",
+            )
+
+
+def from_environment(**given: object) -> Settings:
+    """Settings from arguments that are not None, else from ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, else defaults."""
+    variables = {"data_dir": "UPSHOT_DATA", "port": "UPSHOT_PORT", "config_file": "UPSHOT_CONFIG"}
+    values: dict[str, object] = {
+        name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)
+    }
+    values.update({name: value for name, value in given.items() if value is not None})
+    return Settings.model_validate(values)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""How far the labels of a model have come: states, coverage, delay, orphans, and the funnel from logged to exported."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from upshot_joiner.activity import Activity
+from upshot_joiner.clock import Clock, to_micros
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+
+HOUR = timedelta(hours=1)
+_CURVE = [i / 20 for i in range(21)]
+
+_STATES = """
+SELECT
+  name,
+  countIf(state = 'labelled') AS labelled,
+  countIf(state = 'retracted') AS retracted,
+  countIf(state = 'labelled' AND predicted_at <= closed) AS matured_labelled,
+  countIf(state = 'retracted' AND predicted_at <= closed) AS matured_retracted,
+  quantilesIf(0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 0.99)(
+    greatest(0, dateDiff('microsecond', predicted_at, first_received_at)) / 1e6, state = 'labelled') AS delays
+FROM (
+  SELECT *, fromUnixTimestamp64Micro(transform(name, {names:Array(String)}, {closed:Array(Int64)}, {default_closed:Int64}), 'UTC') AS closed
+  FROM outcomes FINAL
+  WHERE model = {model:String}
+)
+GROUP BY name
+"""
+_ORPHANS = """
+SELECT name, count(), min(received_at) FROM orphans FINAL
+WHERE waiting AND (model = '' OR model = {model:String})
+GROUP BY name
+"""
+_SERVED_UNTIL = """
+SELECT count() FROM %s FINAL
+WHERE predicted_at >= fromUnixTimestamp64Micro({hour:Int64}, 'UTC') AND predicted_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+"""
+_EXPORTED = """
+SELECT max(JSONExtractUInt(manifest, 'rows')) FROM exports FINAL
+WHERE status = 'done' AND JSONExtractString(manifest, 'model') = {model:String}
+"""
+
+
+class Coverage:
+    """Answers ``GET /v1/models/{model}/labels``."""
+
+    def __init__(
+        self, store: Store, served: ServedTables, activity: Activity, configs: ConfigStore, clock: Clock
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._activity = activity
+        self._configs = configs
+        self._clock = clock
+
+    def labels(self, model: str) -> dict[str, Any]:
+        """Per label: predictions by state, coverage of the matured rows, delay in seconds; and the funnel.
+
+        ``delay_curve`` is the share of the labelled rows whose label was known so many seconds after the prediction.
+        """
+        now = self._clock.now()
+        config = self._configs.get(model)
+        names = list(config.labels)
+        closed = [to_micros(now - config.label(name).window) for name in names]
+        states = {
+            row[0]: row[1:]
+            for row in self._store.query(
+                _STATES,
+                {
+                    "model": model,
+                    "names": names,
+                    "closed": closed,
+                    "default_closed": to_micros(now - config.label("").window),
+                },
+            )
+        }
+        orphans = {name: (count, oldest) for name, count, oldest in self._store.query(_ORPHANS, {"model": model})}
+        predictions = self._activity.predictions(model)
+        labels = []
+        for name in dict.fromkeys([*names, *sorted(states), *sorted(orphans)]):
+            rules = config.label(name)
+            labelled, retracted, matured_labelled, matured_retracted, delays = states.get(name, (0, 0, 0, 0, []))
+            matured = self.served_until(model, now - rules.window)
+            defaulted = 0 if rules.default is None else matured - matured_labelled - matured_retracted
+            known = bool(labelled)
+            waiting, oldest = orphans.get(name, (0, None))
+            labels.append(
+                {
+                    "name": name,
+                    "predictions": predictions,
+                    "labelled": labelled,
+                    "defaulted": defaulted,
+                    "pending": predictions - labelled - retracted - defaulted,
+                    "retracted": retracted,
+                    "censored": 0,
+                    "matured": matured,
+                    "coverage": (matured_labelled + defaulted) / matured if matured else None,
+                    "orphans": waiting,
+                    "oldest_orphan": oldest,
+                    "window_s": rules.window.total_seconds(),
+                    "delay_s": {"p50": delays[10], "p90": delays[18], "p99": delays[21]}
+                    if known
+                    else {"p50": None, "p90": None, "p99": None},
+                    "delay_curve": [[delay, share] for delay, share in zip(delays, _CURVE, strict=False)]
+                    if known
+                    else [],
+                }
+            )
+        return {"labels": labels, "funnel": self._funnel(model, predictions, labels)}
+
+    def served_until(self, model: str, moment: datetime) -> int:
+        """Predictions made at or before a moment: whole hours from the counts in memory, the last one from the store."""
+        last_hour = moment - timedelta(minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond)
+        by_hour = self._activity.by_hour(model)
+        whole = sum(count for hour, count in by_hour.items() if hour < last_hour)
+        table = self._served.table(model)
+        if table is None or last_hour not in by_hour:
+            return whole
+        [(rest,)] = self._store.query(_SERVED_UNTIL % table, {"hour": to_micros(last_hour), "until": to_micros(moment)})
+        return whole + int(rest)
+
+    def _funnel(self, model: str, predictions: int, labels: list[dict[str, Any]]) -> dict[str, int]:
+        primary = self._configs.get(model).primary([label["name"] for label in labels])
+        one = next((label for label in labels if label["name"] == primary), None)
+        [(exported,)] = self._store.query(_EXPORTED, {"model": model})
+        return {
+            "logged": predictions,
+            "labelled": one["labelled"] if one else 0,
+            "matured": one["matured"] if one else 0,
+            "exported": int(exported or 0),
+        }

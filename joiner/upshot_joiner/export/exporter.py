@@ -1,0 +1,222 @@
+"""Exports as jobs: queued, made one after the other in the background, remembered, and made again when a crash cut one off."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from upshot_joiner.clock import Clock, Stamper, to_micros
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.errors import Problem, StoreError, unknown_model
+from upshot_joiner.export.request import ExportRequest
+from upshot_joiner.export.training_set import TrainingSet
+from upshot_joiner.store import rows
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+
+_log = logging.getLogger("upshot.export")
+
+_LOAD = "SELECT id, status, request, manifest, location, error, created_at FROM exports FINAL ORDER BY created_at"
+
+
+@dataclass(frozen=True)
+class _Job:
+    id: str
+    status: str
+    request: ExportRequest
+    location: str
+    created_at: datetime
+    manifest: dict[str, Any] | None = None
+    error: str = ""
+    progress: float = 0.0
+
+    def answer(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "status": self.status,
+            "progress": self.progress,
+            "location": self.location,
+            "created_at": self.created_at,
+            "request": self.request.model_dump(mode="json"),
+            "manifest": self.manifest,
+            "error": self.error or None,
+        }
+
+
+class Exporter:
+    """Makes, lists and hands out exports. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        served: ServedTables,
+        configs: ConfigStore,
+        clock: Clock,
+        stamper: Stamper,
+        barrier: Callable[[], Future[datetime]],
+        folder: Path,
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._configs = configs
+        self._clock = clock
+        self._stamper = stamper
+        self._barrier = barrier
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._closing = False
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._jobs: dict[str, _Job] = {}
+        for id_, status, request, manifest, location, error, created_at in store.query(_LOAD):
+            self._jobs[id_] = _Job(
+                id_,
+                status,
+                ExportRequest.model_validate_json(request),
+                location,
+                created_at,
+                msgspec.json.decode(manifest) if manifest else None,
+                error,
+                1.0 if status == "done" else 0.0,
+            )
+        self._thread = threading.Thread(target=self._work, name="upshot-exporter", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work; what a crash cut off is made again, as of the same moment."""
+        for job in self._jobs.values():
+            if job.status in ("queued", "running"):
+                self._queue.put(job.id)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the export being made and stop; queued ones are made after the next start."""
+        if self._thread.is_alive():
+            self._closing = True
+            self._queue.put(None)
+            self._thread.join(timeout=120)
+
+    def submit(self, request: ExportRequest) -> dict[str, Any]:
+        """Queue an export. Raises a :class:`Problem` for an unknown model, a moment in the future, or a taken destination."""
+        if self._served.table(request.model) is None and request.model not in self._configs.models():
+            raise unknown_model()
+        if request.start and request.end and request.start >= request.end:
+            raise Problem(422, "empty_range", "start must be before end.", [{"loc": "start", "code": "not_before_end"}])
+        if request.as_of and request.as_of > self._clock.now():
+            raise Problem(
+                422,
+                "as_of_in_the_future",
+                "What will be known at a later moment cannot be exported yet.",
+                [{"loc": "as_of", "code": "in_the_future"}],
+            )
+        # Everything stamped before the barrier is stored, everything stored later is stamped after it.
+        barrier = self._barrier().result()
+        with self._lock:
+            id_ = uuid.uuid4().hex
+            location = self._folder / (request.destination or id_)
+            taken = any(job.location == str(location.absolute()) for job in self._jobs.values())
+            if taken or (location.exists() and any(location.iterdir())):
+                raise Problem(
+                    409,
+                    "destination_exists",
+                    "The destination holds something already.",
+                    [{"loc": "destination", "code": "exists"}],
+                )
+            job = _Job(
+                id_,
+                "queued",
+                request.fixed_as_of(request.as_of or barrier),
+                str(location.absolute()),
+                self._clock.now(),
+            )
+            self._keep(job)
+        self._queue.put(id_)
+        return job.answer()
+
+    def list(self, model: str | None = None) -> list[dict[str, Any]]:
+        """All exports (of a model), newest first."""
+        with self._lock:
+            jobs = [job for job in self._jobs.values() if model is None or job.request.model == model]
+        return [job.answer() for job in sorted(jobs, key=lambda job: job.created_at, reverse=True)]
+
+    def get(self, id_: str) -> dict[str, Any]:
+        """One export; a 404 :class:`Problem` for an unknown ID."""
+        return self._job(id_).answer()
+
+    def file(self, id_: str, path: str) -> Path:
+        """A file of a finished export, as its manifest names it; a 404 :class:`Problem` for anything else."""
+        job = self._job(id_)
+        names = {"manifest.json", *(file["path"] for file in (job.manifest or {}).get("files", []))}
+        if job.status != "done" or path not in names:
+            raise Problem(404, "unknown_file", "The export has no such file.")
+        return Path(job.location) / path
+
+    def _job(self, id_: str) -> _Job:
+        with self._lock:
+            job = self._jobs.get(id_)
+        if job is None:
+            raise Problem(404, "unknown_export", "No export has this ID.")
+        return job
+
+    def _work(self) -> None:
+        while True:
+            id_ = self._queue.get()
+            if id_ is None or self._closing:
+                return
+            self._make(id_)
+
+    def _make(self, id_: str) -> None:
+        with self._lock:
+            job = replace(self._jobs[id_], status="running", progress=0.0)
+            self._keep(job)
+        folder = Path(job.location)
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+            config = self._configs.as_of(job.request.model, job.request.as_of or self._clock.now())
+            writer = TrainingSet(self._store, self._served, config, job.request)
+            manifest = writer.write(folder, lambda share: self._progress(id_, share))
+            done = replace(job, status="done", progress=1.0, manifest=manifest)
+        except (StoreError, OSError) as error:
+            _log.exception("export %s failed", id_)
+            reason = "disk" if isinstance(error, OSError) else f"store, code {error.code}"
+            done = replace(
+                job, status="failed", error=f"The export could not be made ({reason}); see the server's log."
+            )
+        except Exception:  # noqa: BLE001  # one export must not end the exporter
+            _log.exception("export %s failed", id_)
+            done = replace(job, status="failed", error="The export could not be made; see the server's log.")
+        with self._lock:
+            self._keep(done)
+
+    def _progress(self, id_: str, share: float) -> None:
+        with self._lock:
+            self._jobs[id_] = replace(self._jobs[id_], progress=round(share, 4))
+
+    def _keep(self, job: _Job) -> None:
+        self._jobs[job.id] = job
+        self._store.insert(
+            "exports",
+            pa.table(
+                {
+                    "id": [job.id],
+                    "status": [job.status],
+                    "request": [job.request.model_dump_json()],
+                    "manifest": [msgspec.json.encode(job.manifest).decode() if job.manifest else ""],
+                    "location": [job.location],
+                    "error": [job.error],
+                    "created_at": pa.array([job.created_at], rows.TIME),
+                    "version": pa.array([to_micros(self._stamper.next())], pa.uint64()),
+                }
+            ),
+        )

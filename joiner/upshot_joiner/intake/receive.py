@@ -1,0 +1,73 @@
+"""From a request body to the writer's queue."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from upshot.wire import LabelEvent, Prediction
+from upshot_joiner.intake.body import decompress
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, NotAccepted, check_label, check_prediction
+from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.decode import Decoder, Refused
+
+CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
+
+
+@dataclass(frozen=True)
+class Received(Generic[CheckedT]):
+    """What one request brought: events in normal form with their index, and what was refused."""
+
+    events: list[tuple[int, CheckedT]]
+    refused: list[Refused]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to store and nothing to keep."""
+        return not self.events and not self.refused
+
+
+class Receiver:
+    """Decodes, checks and hands over; every method may be called from any thread."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._predictions = Decoder(Prediction)
+        self._labels = Decoder(LabelEvent)
+
+    def decode_predictions(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedPrediction]:
+        """Predictions of a body as sent; raises a :class:`Problem` when it is no list of events at all."""
+        decoded = self._predictions.decode(decompress(body, encoding), content_type)
+        refused = list(decoded.refused)
+        events: list[tuple[int, CheckedPrediction]] = []
+        for index, event in decoded.events:
+            try:
+                events.append((index, check_prediction(event)))
+            except NotAccepted as reason:
+                refused.append(Refused(index, reason.code, reason.loc, _content(event)))
+        return Received(events, refused)
+
+    def decode_labels(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedLabel]:
+        """Label events of a body as sent; raises a :class:`Problem` when it is no list of events at all."""
+        decoded = self._labels.decode(decompress(body, encoding), content_type)
+        refused = list(decoded.refused)
+        events: list[tuple[int, CheckedLabel]] = []
+        for index, event in decoded.events:
+            try:
+                events.append((index, check_label(event)))
+            except NotAccepted as reason:
+                refused.append(Refused(index, reason.code, reason.loc, _content(event)))
+        return Received(events, refused)
+
+    def submit_predictions(self, received: Received[CheckedPrediction]) -> Future[Answer]:
+        """Queue them for the writer; the future is done when they are on disk."""
+        return self._committer.submit_predictions(received.events, received.refused)
+
+    def submit_labels(self, received: Received[CheckedLabel]) -> Future[Answer]:
+        """Queue them for the writer; the future is done when they are on disk."""
+        return self._committer.submit_labels(received.events, received.refused)
+
+
+def _content(event: Prediction | LabelEvent) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
