@@ -1,0 +1,96 @@
+"""What is shown while the year passes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+
+from upshot_server.demo.progress import Lines, LivePanel, display_on, figures
+from upshot_server.demo.watch import Snapshot, Window, window_of, with_drift
+
+START = datetime(2013, 4, 1, 4, tzinfo=UTC)
+MATURE = Window(START, rows=1_900, matured=1_900, coverage=0.97, value=0.712, low=0.690, high=0.734, estimated=0.7)
+OPEN = replace(MATURE, start=START + timedelta(days=7), matured=300, value=0.802, low=None, high=None, estimated=0.705)
+SNAPSHOT = Snapshot(
+    at=START,
+    predictions=2_200,
+    labelled=2_100,
+    pending=40,
+    coverage=0.973,
+    orphans=2,
+    delay_p50_s=9_000.0,
+    matured=MATURE,
+    tail=OPEN,
+    drifted=["humid", "temp"],
+    skewed=[],
+    features=17,
+)
+
+
+def shown(snapshot: Snapshot | None) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(figures(snapshot))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_panel_shows_what_upshot_said() -> None:
+    text = shown(SNAPSHOT)
+    assert "2,100 of 2,200 joined (95.5 %), 40 pending, coverage of matured 97.3 %, 2 orphans" in text
+    assert "half of them within 2.5 h" in text
+    assert "0.712 (0.690 to 0.734), week of 01 Apr, 1,900 flights" in text
+    assert "0.802 on 300 of 1,900 flights, estimated 0.705" in text
+    assert "2 of 17: humid, temp" in text
+
+
+def test_before_anything_is_mature_the_panel_says_so() -> None:
+    empty = Snapshot(START, 0, 0, 0, None, 0, None, None, None, [], [], 0)
+    text = shown(empty)
+    assert "0 of 0 joined (?)" in text
+    assert "no week is mature yet" in text
+    assert "first look" in shown(None)
+
+
+def test_a_pipe_gets_one_line_per_month_and_no_control_codes() -> None:
+    out = io.StringIO()
+    lines = display_on(Console(file=out, width=200), lambda: SNAPSHOT, START, START + timedelta(days=90))
+    assert isinstance(lines, Lines)
+    lines.say("hello")
+    for hour in range(0, 90 * 24, 3):
+        lines.step(START + timedelta(hours=hour), hour)
+    lines.close()
+    text = out.getvalue()
+    assert "\x1b" not in text
+    assert [line.split()[:2] for line in text.splitlines()] == [["hello"], ["01", "May"], ["01", "Jun"]]
+
+
+def test_a_terminal_gets_a_panel_that_moves_and_goes() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    panel = display_on(console, lambda: SNAPSHOT, START, START + timedelta(days=90))
+    assert isinstance(panel, LivePanel)
+    panel.step(START + timedelta(days=45), 1_234)
+    panel.close()
+    panel.close()
+    assert "Thu 16 May 2013 00:00" in out.getvalue()
+    assert "1,234 flights" in out.getvalue()
+
+
+def test_a_window_counts_as_mature_when_its_wait_is_over() -> None:
+    assert MATURE.is_mature
+    assert not OPEN.is_mature
+    answer = {
+        "start": "2013-04-01T04:00:00Z", "end": "2013-04-08T04:00:00Z", "rows": 10, "matured": 10, "coverage": 1.0,
+        "metrics": {"roc_auc": 0.7}, "intervals": {"roc_auc": [0.6, 0.8]}, "estimated": {},
+    }  # fmt: skip
+    assert window_of(answer) == Window(START, 10, 10, 1.0, 0.7, 0.6, 0.8, None)
+    assert not window_of(answer | {"metrics": {}, "intervals": {}}).is_mature
+
+
+def test_only_the_verdict_drift_names_a_feature() -> None:
+    verdicts = ["drift", "ok", "no_verdict", "drift"]
+    answer = {"features": [{"feature": f"f{n}", "verdict": verdict} for n, verdict in enumerate(verdicts)]}
+    assert with_drift(answer) == ["f0", "f3"]
