@@ -34,7 +34,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-__all__ = ["NATIVE_TYPES", "NUMBER_TYPES", "Converter"]
+__all__ = ["NATIVE_TYPES", "NUMBER_TYPES", "Converter", "as_text"]
 
 NATIVE_TYPES = frozenset({float, int, str, bool, type(None)})
 NUMBER_TYPES = frozenset({float, int, bool})
@@ -43,6 +43,15 @@ _MAX_LIST = 262_144
 """A longer list cannot fit an event, whatever it holds; it is not even looked at."""
 _MAX_KNOWN_TYPES = 1_000
 _MAX_REPR = 1_000
+
+
+def as_text(plain: object) -> str:
+    """A plain value as text. A bool is written as in JSON, so that a class ``True`` is the class of a label ``True``."""
+    if type(plain) is str:
+        return plain
+    if type(plain) is bool:
+        return "true" if plain else "false"
+    return str(plain)
 
 
 class _NotConvertibleError(Exception):
@@ -70,16 +79,11 @@ class Converter:
             self._on_repr()
             return _bounded_repr(value)
 
-    def number(self, value: object) -> object:
-        """A number stays one; text is left for the server to refuse by name."""
-        return value if type(value) in NUMBER_TYPES else self.value(value)
-
     def name(self, key: object) -> str:
-        """A key of a mapping as text: ``5`` and ``numpy.int64(5)`` are ``"5"``."""
+        """A key of a mapping as text: ``5`` and ``numpy.int64(5)`` are ``"5"``, ``True`` is ``"true"``."""
         if type(key) is str:
             return key
-        plain = self.value(key)
-        return plain if type(plain) is str else str(plain)
+        return as_text(self.value(key))
 
     def mapping(self, given: object) -> dict[str, object]:
         """A mapping (a dict, a pandas Series, whatever ``dict()`` takes) with names as text and values converted."""
@@ -89,25 +93,18 @@ class Converter:
         value = self.value
         if all(type(key) is str for key in items):
             return {key: item if type(item) in NATIVE_TYPES else value(item) for key, item in items.items()}
+        texts = {key for key in items if type(key) is str}
         converted: dict[str, object] = {}
         for key, item in items.items():
             name = self.name(key)
-            if name in converted or (type(key) is not str and name in items):  # 1 and "1" in one dict: keep both
+            if type(key) is not str and (name in converted or name in texts):  # 1 and "1" in one dict: keep both
                 name = f"{type(key).__name__}:{name}"
             converted[name] = value(item)
         return converted
 
     def texts(self, given: object) -> dict[str, str]:
         """A mapping of names to text: entities and tags. Null is left out, other values are written as text."""
-        return {
-            name: item if type(item) is str else str(item)
-            for name, item in self.mapping(given).items()
-            if item is not None
-        }
-
-    def numbers(self, given: object) -> dict[str, object]:
-        """A mapping of names to numbers: probabilities and attributions."""
-        return self.mapping(given)
+        return {name: as_text(item) for name, item in self.mapping(given).items() if item is not None}
 
     def _learn(self, kind: type) -> Callable[[Any], object]:
         """Find a type's conversion and remember it: the second value of a type costs a look-up."""
@@ -165,7 +162,7 @@ def _refuse(_: object) -> object:
     raise _NotConvertibleError
 
 
-def _nothing_is_a_time(value: Any) -> object:
+def _iso_text(value: Any) -> object:
     text = str(value)
     return None if text == "NaT" else text
 
@@ -192,12 +189,12 @@ _BY_BASE: tuple[tuple[type | tuple[type, ...], Callable[[Any], object]], ...] = 
     ((list, tuple, range), _numbers),
 )
 _BY_NAME: tuple[tuple[str, Callable[[Any], object]], ...] = (
+    ("numpy.timedelta64", _seconds),  # before integer, of which NumPy makes it a kind
+    ("numpy.datetime64", _iso_text),
     ("numpy.floating", float),
     ("numpy.integer", int),
     ("numpy.bool", bool),  # NumPy 2
     ("numpy.bool_", bool),  # NumPy 1
-    ("numpy.datetime64", _nothing_is_a_time),
-    ("numpy.timedelta64", _seconds),
 )
 
 

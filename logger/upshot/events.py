@@ -183,12 +183,12 @@ class EventEncoder:
             return self._encoded_as_json(event)
 
     def _encoded_as_json(self, event: dict[str, object]) -> bytes:
-        """JSON keeps ints of any size but has no NaN. An event with both keeps its NaN; its big ints become text."""
+        """JSON as Python writes and the server reads it: ints of any size, and ``NaN`` and ``Infinity`` as words."""
         try:
-            return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        except ValueError:  # NaN or an infinity, or an int of more digits than Python writes
+            return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        except ValueError:  # an int of more than 4,300 digits, which Python refuses to write in decimal
             self._ledger.converted_repr.next()
-            return encode(_with_big_ints_as_text(event))
+            return encode({name: _with_big_ints_as_hex(value) for name, value in event.items()})
 
 
 def _with_valid_text(value: object) -> object:
@@ -199,14 +199,11 @@ def _with_valid_text(value: object) -> object:
     return value
 
 
-def _with_big_ints_as_text(value: object) -> object:
+def _with_big_ints_as_hex(value: object) -> object:
     if type(value) is int and not _INT64_MIN <= value <= _UINT64_MAX:
-        try:
-            return str(value)
-        except ValueError:
-            return hex(value)
+        return hex(value)
     if type(value) is dict:
-        return {name: _with_big_ints_as_text(item) for name, item in value.items()}
+        return {name: _with_big_ints_as_hex(item) for name, item in value.items()}
     if type(value) is list:
-        return [_with_big_ints_as_text(item) for item in value]
+        return [_with_big_ints_as_hex(item) for item in value]
     return value
