@@ -6,31 +6,14 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-T = TypeVar("T")
+from tests.running import RunningServer
+
 _numbers = itertools.count(1)
-
-
-def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.02) -> T:
-    """The first true answer of ``check``; fails after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            answer = check()
-            if answer:
-                return answer
-            problem: object = answer
-        except AssertionError as error:
-            problem = error
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s} s: {problem!r}")
-        time.sleep(every_s)
 
 
 def require(part: str, present: bool, how: str) -> None:
@@ -58,6 +41,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         opened.migrate("upshot_monitoring.schema")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """The real server in a process of its own, on a folder of its own."""
+    running = RunningServer(tmp_path / "data")
+    running.start()
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 """As sent. Ten thousand events of thirty features are about 2 MB compressed."""
 MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024
 """zstd can pack 32,000 bytes into one, so the limit is on what comes out, counted while it comes out."""
-_CHUNK = 1024 * 1024
+_ZSTD_SLICE = 512
+"""Bytes of zstd given to the decompressor at once: what comes out of them is at most 16 MB."""
 
 
 def too_large(limit: int) -> Problem:
@@ -57,14 +58,20 @@ def decompress(body: bytes, encoding: str, limit: int = MAX_DECOMPRESSED_BYTES) 
 
 def _zstd(body: bytes, limit: int) -> bytes:
     result = bytearray()
+    rest = body
     try:
-        with zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).stream_reader(
-            body, read_across_frames=True
-        ) as reader:
-            while chunk := reader.read(_CHUNK):
-                result += chunk
+        while rest:
+            frame = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
+            view = memoryview(rest)
+            position = 0
+            while position < len(rest) and not frame.eof:
+                result += frame.decompress(view[position : position + _ZSTD_SLICE])
+                position += _ZSTD_SLICE
                 if len(result) > limit:
                     raise too_large(limit)
+            if not frame.eof:
+                raise _corrupt()
+            rest = frame.unused_data + rest[position:]
     except zstandard.ZstdError as error:
         raise _corrupt() from error
     return bytes(result)
