@@ -59,5 +59,16 @@ def demo(
         raise typer.Exit(0 if not once else 130) from None
 
 
+def main(arguments: list[str]) -> int:
+    """Run ``upshot demo`` with these arguments; its exit code."""
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(demo)
+    try:
+        command(arguments, prog_name="upshot demo")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt

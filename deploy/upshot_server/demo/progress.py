@@ -44,7 +44,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print it."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def step(self, now: datetime, scored: int) -> None:
         """Print a line at the first step of a month."""
@@ -73,7 +73,7 @@ class LivePanel:
 
     def say(self, text: str) -> None:
         """Print it above the panel."""
-        self._console.print(text)
+        self._console.print(text, highlight=False)
 
     def step(self, now: datetime, scored: int) -> None:
         """Take the new position; the panel redraws itself."""

@@ -1,8 +1,8 @@
-"""The year, in steps of three hours: departures are scored, landings are told, and nothing runs ahead of the clock.
+"""The year, in steps of some hours: departures are scored, landings are told, and nothing runs ahead of the clock.
 
 Each step sets the clock to its end, sends the departures of the step to the model service, then lets the SDK deliver
-while the landings are posted to the webhook. The two run side by side, so a label of a short flight may well come
-before its prediction.
+while the landings are posted to the webhook. The two run side by side, so a label of a short flight may well come before
+its prediction.
 """
 
 from __future__ import annotations
@@ -17,9 +17,20 @@ from upshot_server.demo.flights import Flight
 from upshot_server.demo.model_service_client import ModelService
 from upshot_server.demo.upshot_api import UpshotApi
 
-STEP = timedelta(hours=3)
+STEPS_H = (4, 6, 8, 12, 24)
+"""What a step may be: shorter ones show the delay of labels better, and cost as many writes for fewer flights."""
+MIN_FLIGHTS_PER_STEP = 25
+DAY_H = 24
 MAX_BOARD = 500
 """Flights sent to the model service at once: what the SDK's buffer takes without dropping, many times over."""
+
+
+def step_for(flights: int, days: float) -> timedelta:
+    """The shortest step in which enough of ``flights``, spread over ``days``, leave to be worth a write."""
+    for hours in STEPS_H:
+        if flights / days * hours / DAY_H >= MIN_FLIGHTS_PER_STEP:
+            return timedelta(hours=hours)
+    return timedelta(hours=STEPS_H[-1])
 
 
 class Replay:
@@ -31,12 +42,14 @@ class Replay:
         service: ModelService,
         api: UpshotApi,
         feed: Feed,
+        step: timedelta,
         on_step: Callable[[datetime, int], None],
     ) -> None:
         self._clock = clock
         self._service = service
         self._api = api
         self._feed = feed
+        self._length = step
         self._on_step = on_step
         self.scored = 0
 
@@ -45,7 +58,7 @@ class Replay:
         position = 0
         with ThreadPoolExecutor(1, thread_name_prefix="flush") as pool:
             while self._clock.now() < until:
-                now = min(self._clock.now() + STEP, until)
+                now = min(self._clock.now() + self._length, until)
                 self._clock.advance(now)
                 first = position
                 while position < len(flights) and flights[position].departs <= now:

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from upshot_server.app import run
-from upshot_server.settings import Settings
-
 from upshot_server.demo.clock import SharedClock
 from upshot_server.demo.processes import end_with_parent
+from upshot_server.settings import Settings
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from upshot_server.demo.next_round import judge, judge_unserved, on_the_same_fli
 from upshot_server.demo.planes import Planes
 from upshot_server.demo.processes import Child, DemoError, stopping
 from upshot_server.demo.progress import Display, display_on
-from upshot_server.demo.replay import Replay
+from upshot_server.demo.replay import Replay, step_for
 from upshot_server.demo.report import Report, comparison_as_json, print_comparison, print_manifest, print_skew
 from upshot_server.demo.training import TrainingSet, from_archives, read_export, write_reference
 from upshot_server.demo.upshot_api import Export, UpshotApi
@@ -41,6 +41,8 @@ EXPORT_AS_OF = datetime(2013, 10, 1, tzinfo=NEW_YORK)
 """The evening's last flights of September are still in the air then: the training set says so, and leaves their labels
 out."""
 YEAR_ENDS = datetime(2014, 1, 1, tzinfo=NEW_YORK)
+A_MOMENT = timedelta(seconds=1)
+"""Upshot stamps groups that come at the same moment one after the other; the export's moment is after all of them."""
 LAST_LABELS = YEAR_ENDS + timedelta(days=2)
 MIN_TRAINING_FLIGHTS = 4_000
 """Version 1 learns from the same share of flights as are replayed, but never from fewer than a model can learn from."""
@@ -84,9 +86,10 @@ class Story:
         self._watch = Watch(self._upshot, self._clock.now, "1")
         self._running.callback(self._watch.close)
         self._watch.start()
-        replay = Replay(self._clock, self._service, self._upshot, Feed(self._options.seed), self._display.step)
+        replay = self._replay(len(spring) + len(autumn))
         with self._timed("replay April to September"):
-            replay.run(spring, EXPORT_AS_OF)
+            replay.run(spring, EXPORT_AS_OF - A_MOMENT)
+            self._clock.advance(EXPORT_AS_OF)
         self._display.close()
         with self._timed("export April to September"):
             export = self._upshot.export(SERVING_STARTS, EXPORT_AS_OF, EXPORT_AS_OF)
@@ -94,7 +97,8 @@ class Story:
         with self._timed("train version 2"):
             without_live = self._second_version(export)
         with self._timed("replay October to December"):
-            replay.run(autumn, LAST_LABELS)
+            replay.run(autumn, LAST_LABELS - A_MOMENT)
+            self._clock.advance(LAST_LABELS)
         self._display.close()
         self._watch.close()
         with self._timed("find out which was better"):
@@ -162,6 +166,10 @@ class Story:
         spring, autumn = year.of_months(replayed, 4, 9), year.of_months(replayed, 10, 12)
         return year.as_flights(learning), year.as_flights(spring), year.as_flights(autumn), Weather.load()
 
+    def _replay(self, flights: int) -> Replay:
+        step = step_for(flights, (YEAR_ENDS - SERVING_STARTS) / timedelta(days=1))
+        return Replay(self._clock, self._service, self._upshot, Feed(self._options.seed), step, self._display.step)
+
     def _first_version(self, flights: list[Flight]) -> None:
         rows = from_archives(flights, self._weather, Planes.load())
         trained = train(rows.columns, rows.labels, ARCHIVE_FEATURES, self._options.seed)
@@ -188,7 +196,7 @@ class Story:
         )
 
     def _verdict(self, without_live: Trained) -> None:
-        export = self._upshot.export(EXPORT_AS_OF, YEAR_ENDS, LAST_LABELS)
+        export = self._upshot.export(EXPORT_AS_OF, YEAR_ENDS, self._clock.now())
         first, second = (read_export(export.folder, export.files, version) for version in ("1", "2"))
         first, second = on_the_same_flights(first, second)
         served, unserved = judge(first, second), judge_unserved(first, without_live)
