@@ -52,17 +52,17 @@ class EventEncoder:
         self._ledger = ledger
         self._convert = Converter(ledger.converted_repr.next)
 
-    def request_id(self, given: object) -> str:
-        """A caller's ID as text: an int or a UUID is its usual text."""
-        return given if type(given) is str else self._convert.name(given)
+    def text(self, given: object) -> str:
+        """An ID or a name as text: an int or a UUID is its usual text."""
+        return self._convert.name(given)
 
     def prediction(
         self,
         *,
         request_id: str,
         item_id: object,
-        model: object,
-        model_version: object,
+        model: str,
+        model_version: str,
         predicted_at: object,
         prediction: object,
         features: object,
@@ -87,8 +87,8 @@ class EventEncoder:
         event: dict[str, object] = {
             "request_id": request_id,
             "item_id": c.name(item_id),
-            "model": c.name(model),
-            "model_version": c.name(model_version),
+            "model": model,
+            "model_version": model_version,
             "predicted_at": moment(predicted_at, c),
             "prediction": prediction,
             "probabilities": probabilities,
@@ -130,7 +130,7 @@ class EventEncoder:
         """
         c = self._convert
         event: dict[str, object] = {
-            "request_id": self.request_id(request_id),
+            "request_id": c.name(request_id),
             "name": c.name(name),
             "op": op,
             "value": self._scalar(value),

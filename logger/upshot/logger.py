@@ -126,14 +126,18 @@ class Logger:
             if request_id is None:
                 request_id = writer.new_request_id()
             elif type(request_id) is not str:
-                request_id = writer.encoder.request_id(request_id)
+                request_id = writer.encoder.text(request_id)
             buffer = writer.predictions
             if len(buffer.events) >= buffer.max_events and not self._may_append(writer, buffer, 1):
                 return request_id
             if model is None:
                 model = settings.model
+            elif type(model) is not str:
+                model = writer.encoder.text(model)
             if model_version is None:
                 model_version = settings.model_version
+            elif type(model_version) is not str:
+                model_version = writer.encoder.text(model_version)
             if not model:
                 return self._no_model(writer, request_id)
             event = None

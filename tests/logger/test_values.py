@@ -55,7 +55,10 @@ def same(left: object, right: object) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, float) and isinstance(right, float):
-        return (math.isnan(left) and math.isnan(right)) or (left, math.copysign(1, left)) == (right, math.copysign(1, right))
+        return (math.isnan(left) and math.isnan(right)) or (left, math.copysign(1, left)) == (
+            right,
+            math.copysign(1, right),
+        )
     return left == right
 
 
@@ -74,7 +77,9 @@ def test_supported_values_arrive_with_type_and_value(features, prediction):
 @given(st.dictionaries(names, values, max_size=8))
 def test_both_ways_through_the_code_give_the_same_event(features):
     """The short way of plain values and the long way of the conversion table differ in speed only."""
-    short, long = on_the_wire(((features, 0.5), {"request_id": "r"}), ((features, 0.5), {"request_id": "r", "tags": {}}))
+    short, long = on_the_wire(
+        ((features, 0.5), {"request_id": "r"}), ((features, 0.5), {"request_id": "r", "tags": {}})
+    )
     assert same(short.features, long.features)
     assert (short.model, short.prediction, short.writer_id) == (long.model, long.prediction, long.writer_id)
 
