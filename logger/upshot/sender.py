@@ -47,6 +47,7 @@ class Sender:
         self._flush_done = 0
         self._shipping = threading.Lock()
         self._closing = False
+        self._is_over_said = False
         self._deadline = _NEVER
         self._poll_s = min(_SHORTEST_POLL_S, self._settings.flush_interval_s)
 
@@ -88,6 +89,7 @@ class Sender:
         left_s = max(0.0, self._deadline - time.monotonic())
         if self._thread is None:
             self._ship_here(left_s)
+            self._transport.close()
         elif self._thread is not threading.current_thread():
             self._thread.join(left_s)
         self._drop_queued()
@@ -232,13 +234,16 @@ class Sender:
         self._writer.complaints.note(error.reason, f"{error}; {n_events} dropped (stats() counts all)")
 
     def _drop_queued(self) -> None:
+        """The time is up, in the thread or where somebody waits for it: whoever comes first says what is lost."""
         with self._ledger.lock:
             n_queued = self._writer.predictions.clear() + self._writer.labels.clear()
-            if n_queued:
-                self._ledger.dropped["close"] += n_queued
-            n_left = n_queued + self._ledger.in_flight
-        if n_left:
-            self._writer.complaints.note("close", f"closed with {n_left} events unsent: the time to send them ran out")
+            self._ledger.dropped["close"] += n_queued
+            n_unsent = self._ledger.dropped["close"] + self._ledger.in_flight
+            is_first, self._is_over_said = not self._is_over_said, True
+        if n_unsent and is_first:
+            self._writer.complaints.note(
+                "close", f"closed with {n_unsent} events unsent: the time to send them ran out"
+            )
 
     def _outstanding(self) -> int:
         with self._ledger.lock:

@@ -76,6 +76,7 @@ class Collector:
         self._thread.start()
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        """Answer one request by script."""
         headers = {name.lower(): value for name, value in handler.headers.items()}
         reply = self.replies.popleft() if self.replies else self.always
         try:
@@ -108,13 +109,16 @@ class Collector:
 
     @property
     def predictions(self) -> list[Prediction]:
+        """The stored predictions, in the order of their arrival."""
         return [event for event in self.stored if isinstance(event, Prediction)]
 
     @property
     def labels(self) -> list[LabelEvent]:
+        """The stored label events, in the order of their arrival."""
         return [event for event in self.stored if isinstance(event, LabelEvent)]
 
     def close(self) -> None:
+        """Stop; every hanging answer ends."""
         self.ending.set()
         self._server.shutdown()
         self._server.server_close()

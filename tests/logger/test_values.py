@@ -91,14 +91,20 @@ def converted(value: object) -> tuple[object, int]:
 
 
 class Colour(enum.Enum):
+    """An Enum of text."""
+
     RED = "red"
 
 
 class Level(enum.IntEnum):
+    """An Enum that is an int."""
+
     HIGH = 3
 
 
 class Text(str):
+    """Text whose own methods must not be asked."""
+
     __slots__ = ()
 
     def __str__(self) -> str:
@@ -160,6 +166,8 @@ def test_the_conversion_table(given, kept):
 
 @dataclasses.dataclass
 class Point:
+    """A dataclass."""
+
     x: int
 
 
