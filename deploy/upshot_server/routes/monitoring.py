@@ -1,0 +1,196 @@
+"""How a model does: performance, drift, skew, features, references, Evidently reports."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from anyio import open_file, to_thread
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict
+
+from upshot_joiner.config import parse_duration
+from upshot_joiner.errors import Problem
+from upshot_monitoring.drift.answers import Asked as DriftAsked
+from upshot_monitoring.monitor import Monitor
+from upshot_monitoring.performance.answers import Asked as PerformanceAsked
+from upshot_monitoring.profiles.references import MAX_BYTES
+from upshot_server.routes.answers import json_answer
+
+Baseline = Literal["reference", "previous", "last_week"]
+Moment = Annotated[datetime | None, Query(description="RFC 3339; without an offset, UTC")]
+Version = Annotated[str | None, Query(description="One model version; all together otherwise")]
+Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
+
+REPORT_HEADERS = {
+    # Another program's page: it may run its scripts to draw itself, without our origin, our storage or the network.
+    "Content-Security-Policy": (
+        "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; frame-ancestors 'self'; form-action 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class ReportRequest(BaseModel):
+    """What a report is about; everything has the default of ``/drift``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: datetime | None = None
+    end: datetime | None = None
+    window: str | None = None
+    version: str | None = None
+    baseline: Baseline | None = None
+
+
+def router(monitor: Monitor) -> APIRouter:
+    """The routes about monitoring."""
+    routes = APIRouter(tags=["monitoring"])
+
+    @routes.get("/v1/models/{model}/performance", summary="Metrics by window")
+    def get_performance(
+        model: str,
+        label: str | None = None,
+        start: Moment = None,
+        end: Moment = None,
+        window: Length = "1d",
+        version: Version = None,
+        segment: Annotated[
+            str | None, Query(description="features.<name> or tags.<key>, perhaps with =<value>")
+        ] = None,
+    ) -> Response:
+        """Metrics on matured rows with 95 % intervals; what is labelled so far of open windows is apart, in ``so_far``."""
+        length = _duration(window, "window") or timedelta(days=1)
+        asked = PerformanceAsked(label, _utc(start), _utc(end), length, version, segment)
+        return json_answer(monitor.performance(model, asked))
+
+    @routes.get("/v1/models/{model}/compare", summary="Two versions on the same requests")
+    def get_compare(
+        model: str, a: str, b: str, label: str | None = None, start: Moment = None, end: Moment = None
+    ) -> Response:
+        """AUC of both on matured, labelled rows that both scored, and the paired difference b - a, with 95 % intervals."""
+        return json_answer(monitor.compare(model, a, b, label, _utc(start), _utc(end)))
+
+    @routes.get("/v1/models/{model}/drift", summary="Serving now against a baseline")
+    def get_drift(
+        model: str,
+        start: Moment = None,
+        end: Moment = None,
+        window: Length = None,
+        version: Version = None,
+        baseline: Baseline | None = None,
+    ) -> Response:
+        """A verdict per feature, the worst first."""
+        return json_answer(monitor.drift(model, _asked(start, end, window, version, baseline)))
+
+    @routes.get("/v1/models/{model}/skew", summary="Serving now against training")
+    def get_skew(
+        model: str, start: Moment = None, end: Moment = None, window: Length = None, version: Version = None
+    ) -> Response:
+        """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
+        return json_answer(monitor.skew(model, _asked(start, end, window, version, None)))
+
+    @routes.get("/v1/models/{model}/features/{name:path}", summary="One feature")
+    def get_feature(
+        model: str,
+        name: str,
+        start: Moment = None,
+        end: Moment = None,
+        window: Length = None,
+        version: Version = None,
+        baseline: Baseline | None = None,
+        role: Literal["feature", "score", "prediction", "label"] | None = None,
+    ) -> Response:
+        """Its statistic day by day, its figures, and its distribution now and in the baseline."""
+        return json_answer(monitor.feature(model, name, _asked(start, end, window, version, baseline), role))
+
+    @routes.get("/v1/models/{model}/references", summary="The references of a model")
+    def get_references(model: str) -> Response:
+        """Training sets that were uploaded, newest first."""
+        return json_answer({"references": monitor.references(model)})
+
+    @routes.post(
+        "/v1/models/{model}/references",
+        summary="Upload a training set as the reference",
+        status_code=201,
+        openapi_extra={"requestBody": {"required": True, "content": {"application/vnd.apache.parquet": {}}}},
+    )
+    async def post_reference(model: str, request: Request, model_version: str = "") -> Response:
+        """The body is a Parquet file: columns named as in an export; a column without such a name is a feature."""
+        if not model or len(model) > 512:
+            raise Problem(422, "invalid_model", "A model's name has 1 to 512 characters.")
+        with tempfile.TemporaryDirectory(prefix="upshot-reference-") as folder:
+            file = Path(folder) / "reference.parquet"
+            await _receive(request, file)
+            added = await to_thread.run_sync(monitor.add_reference, model, file, model_version)
+        return json_answer(added, 201)
+
+    @routes.get("/v1/models/{model}/reports", summary="The Evidently reports of a model")
+    def get_reports(model: str) -> Response:
+        """Newest first."""
+        return json_answer({"reports": monitor.reports(model)})
+
+    @routes.post("/v1/models/{model}/reports", summary="Make an Evidently report", status_code=202)
+    def post_report(model: str, request: Annotated[ReportRequest | None, Body()] = None) -> Response:
+        """Answered at once, made in a process of its own; charts show a sample, scores are those of all rows."""
+        wanted = (request or ReportRequest()).model_dump(mode="json", exclude_none=True)
+        _duration(wanted.get("window"), "window")
+        return json_answer(monitor.make_report(model, wanted), 202)
+
+    @routes.get("/v1/reports/{report_id}", summary="One report")
+    def get_report(report_id: str) -> Response:
+        """Status and, once done, the result."""
+        return json_answer(monitor.report(report_id))
+
+    @routes.get("/v1/reports/{report_id}/html", summary="The page of a report")
+    def get_report_html(report_id: str) -> Response:
+        """Evidently's page, sandboxed: it has no rights of this site."""
+        return FileResponse(monitor.report_html(report_id), media_type="text/html", headers=REPORT_HEADERS)
+
+    return routes
+
+
+async def _receive(request: Request, file: Path) -> None:
+    """Write the body to a file; never more than allowed, and never all of it in memory."""
+    size = 0
+    async with await open_file(file, "wb") as out:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise Problem(413, "too_large", f"A reference has at most {MAX_BYTES // 1024**2} MB.")
+            await out.write(chunk)
+
+
+def _asked(
+    start: datetime | None, end: datetime | None, window: str | None, version: str | None, baseline: Any
+) -> DriftAsked:
+    return DriftAsked(_utc(start), _utc(end), _duration(window, "window"), version, baseline)
+
+
+def _duration(text: str | None, loc: str) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        length = parse_duration(text)
+    except ValueError:
+        length = None
+    if not isinstance(length, timedelta) or length <= timedelta(0) or length > timedelta(days=3650):
+        raise Problem(
+            422,
+            "invalid_duration",
+            "A duration is a number and a unit, such as 1h or 7d.",
+            [{"loc": loc, "code": "invalid"}],
+        )
+    return length
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

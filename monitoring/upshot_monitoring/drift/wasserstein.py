@@ -1,0 +1,50 @@
+"""Wasserstein distance: how far the values have to be moved, on average, to turn one distribution into the other.
+
+Detects shifts, stretches and far-away values of numbers, in the unit of the reference's standard deviation: 0.1 says that the
+average value has to be moved by a tenth of it. It does not saturate: the further the shift, the larger the number.
+
+Parameters: none. The threshold is 0.1 by default.
+
+Formula: W = integral over x of abs(F_ref(x) - F_cur(x)), divided by max(std_ref, 0.001). In a bucket of the profile the integral
+of F is known exactly from count and sum; only where the two curves cross inside a bucket is the result a little too small
+(below 1e-4 on the shapes of the tests).
+
+    >>> import numpy as np
+    >>> from upshot_monitoring.profiles.from_values import profile_numbers, scale_of_values
+    >>> rng = np.random.default_rng(7)
+    >>> reference, current = rng.normal(1000, 5, 20_000), rng.normal(1001, 5, 20_000)
+    >>> scale = scale_of_values(reference)
+    >>> round(wasserstein(profile_numbers(reference, scale), profile_numbers(current, scale)), 4)
+    0.1988
+
+Paper: L. N. Vaserstein, "Markov processes over denumerable products of spaces", Problems of Information Transmission 5(3), 1969;
+A. Ramdas, N. Garcia, M. Cuturi, "On Wasserstein two-sample testing and related families of nonparametric tests", Entropy 19(2),
+2017.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upshot_monitoring.drift.alignment import pooled_buckets
+from upshot_monitoring.profiles.profile import Profile
+
+LEAST_STD = 0.001
+"""In the unit of the feature: what a constant reference is divided by, as Evidently does."""
+
+
+def wasserstein(reference: Profile, current: Profile) -> float:
+    """The distance in standard deviations of the reference. Both need numbers, on the same scale."""
+    pooled = pooled_buckets(reference, current)
+    unit = reference.scale.scale
+    lows = (pooled.lows - reference.scale.center) / unit
+    highs = (pooled.highs - reference.scale.center) / unit
+    shares_r, shares_c = pooled.counts_reference / reference.n, pooled.counts_current / current.n
+    before = np.concatenate([[0.0], np.cumsum(shares_r - shares_c)])
+    inside = np.abs(
+        (highs - lows) * before[:-1]
+        + (shares_r * highs - pooled.sums_reference / reference.n)
+        - (shares_c * highs - pooled.sums_current / current.n)
+    )
+    between = np.abs(before[1:-1]) * (lows[1:] - highs[:-1])
+    return float((inside.sum() + between.sum()) * unit / max(reference.std, LEAST_STD))

@@ -1,0 +1,186 @@
+"""Monitoring as one object: the thread that rolls up, and everything that can be asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from upshot_joiner.changes import ChangedHours
+from upshot_joiner.clock import Clock
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.errors import StoreError, unknown_model
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+from upshot_monitoring.drift.answers import Asked as DriftAsked
+from upshot_monitoring.drift.answers import Drift
+from upshot_monitoring.performance.answers import Asked as PerformanceAsked
+from upshot_monitoring.performance.answers import Performance
+from upshot_monitoring.performance.compare import Comparison
+from upshot_monitoring.profiles import rolled
+from upshot_monitoring.profiles.references import References
+from upshot_monitoring.profiles.roller import Roller
+from upshot_monitoring.profiles.scales import Scales
+from upshot_monitoring.reports.prepare import Preparation
+from upshot_monitoring.reports.reports import Reports
+
+HEALTH_FOR_S = 15.0
+"""How long the health of a model is taken as known."""
+
+
+class Monitor:
+    """Everything about monitoring. Every method may be called from any thread.
+
+    Questions about a model that neither served nor was configured raise a 404 :class:`~upshot_joiner.errors.Problem`.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        served: ServedTables,
+        configs: ConfigStore,
+        changes: ChangedHours,
+        clock: Clock,
+        data_dir: Path,
+    ) -> None:
+        store.migrate("upshot_monitoring.schema")
+        self._store = store
+        self._served = served
+        self._configs = configs
+        scales = Scales(store)
+        self._roller = Roller(store, served, configs, changes, scales)
+        self._references = References(store, scales, self._roller, clock, data_dir / "references")
+        self._drift = Drift(store, scales, self._references, configs, clock)
+        self._performance = Performance(store, served, configs, clock)
+        self._comparison = Comparison(store, served, configs, clock)
+        preparation = Preparation(store, served, configs, self._references, self._drift)
+        self._reports = Reports(store, clock, data_dir / "reports", preparation.prepare)
+        self._health: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._health_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to roll up and to make reports."""
+        self._roller.start()
+        self._reports.start()
+
+    def stop(self) -> None:
+        """Stop both; nothing that is stored is lost, what is not rolled up is found again at the next start."""
+        self._reports.stop()
+        self._roller.stop()
+
+    def roll(self) -> int:
+        """Roll up everything that is due, now; returns the number of hours."""
+        return self._roller.roll()
+
+    def reconcile(self) -> int:
+        """Look for hours whose roll-up does not cover what is stored; returns how many are due."""
+        return self._roller.reconcile()
+
+    def configured(self, model: str) -> None:
+        """A model's configuration changed: what depends on it is rolled up again."""
+        self._roller.wake()
+        with self._health_lock:
+            self._health.pop(model, None)
+
+    def stats(self) -> dict[str, float]:
+        """Counters since the start, for ``/metrics``."""
+        return asdict(self._roller.stats)
+
+    def drift(self, model: str, asked: DriftAsked) -> dict[str, Any]:
+        """Serving now against the baseline, per feature."""
+        self._known(model)
+        return self._drift.drift(model, asked)
+
+    def skew(self, model: str, asked: DriftAsked) -> dict[str, Any]:
+        """Serving now against training, per feature."""
+        self._known(model)
+        return self._drift.skew(model, asked)
+
+    def feature(self, model: str, name: str, asked: DriftAsked, role: str | None = None) -> dict[str, Any]:
+        """One feature: its trend and distribution."""
+        self._known(model)
+        return self._drift.feature(model, name, asked, role)
+
+    def performance(self, model: str, asked: PerformanceAsked) -> dict[str, Any]:
+        """Metrics by window on matured rows."""
+        self._known(model)
+        return self._performance.answer(model, asked)
+
+    def compare(
+        self,
+        model: str,
+        a: str,
+        b: str,
+        label: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Two versions on the same requests."""
+        self._known(model)
+        return self._comparison.answer(model, a, b, label, start, end)
+
+    def references(self, model: str) -> list[dict[str, Any]]:
+        """The references of a model, newest first."""
+        return [reference.describe() for reference in self._references.of_model(model)]
+
+    def add_reference(self, model: str, file: Path, model_version: str = "") -> dict[str, Any]:
+        """Keep a Parquet file as a reference; the model need not have served yet. Raises a 422 :class:`Problem`."""
+        config = self._configs.get(model)
+        labels = {*config.labels, *rolled.seen_labels(self._store, model)}
+        if config.primary_label:
+            labels.add(config.primary_label)
+        return self._references.add(model, file, config, labels, model_version).describe()
+
+    def make_report(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for an Evidently report; ``request`` holds the parameters of ``/drift``."""
+        self._known(model)
+        return self._reports.submit(model, request)
+
+    def reports(self, model: str) -> list[dict[str, Any]]:
+        """The reports of a model, newest first."""
+        return self._reports.list(model)
+
+    def report(self, report_id: str) -> dict[str, Any]:
+        """One report."""
+        return self._reports.get(report_id)
+
+    def report_html(self, report_id: str) -> Path:
+        """The page of one report; never to be shown with the rights of our own pages."""
+        return self._reports.html(report_id)
+
+    def health(self, model: str) -> dict[str, Any]:
+        """``status``: ok, warning (with ``reasons``) or unknown; at most 15 seconds old, and never an error."""
+        now = time.monotonic()
+        with self._health_lock:
+            known = self._health.get(model)
+            if known is not None and now - known[0] < HEALTH_FOR_S:
+                return known[1]
+        try:
+            found = self._look_at(model)
+        except StoreError:
+            found = {"status": "unknown", "reasons": ["the store does not answer"]}
+        with self._health_lock:
+            self._health[model] = (now, found)
+        return found
+
+    def _look_at(self, model: str) -> dict[str, Any]:
+        if self._served.table(model) is None:
+            return {"status": "unknown", "reasons": ["nothing was served yet"]}
+        answer = self._drift.drift(model, DriftAsked())
+        if not answer["judged"]:
+            return {"status": "unknown", "reasons": ["no feature can be judged yet"], "drifted_share": None}
+        share = answer["drifted_share"]
+        reasons = [f"{answer['drifted']} of {answer['judged']} features drifted"] if answer["drifted"] else []
+        return {"status": "warning" if reasons else "ok", "reasons": reasons, "drifted_share": share}
+
+    def _known(self, model: str) -> None:
+        if (
+            self._served.table(model) is None
+            and model not in self._configs.models()
+            and not self._references.of_model(model)
+        ):
+            raise unknown_model()

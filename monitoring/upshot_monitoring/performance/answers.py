@@ -1,0 +1,322 @@
+"""``GET /v1/models/{model}/performance``: metrics by window, version and segment, on matured rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from upshot_joiner.clock import EPOCH, Clock
+from upshot_joiner.config import ConfigStore, LabelConfig, ModelConfig
+from upshot_joiner.errors import Problem
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+from upshot_monitoring.performance import binary, multiclass, regression, rollup
+from upshot_monitoring.performance.metrics import Metrics
+from upshot_monitoring.performance.segments import Segment, parse_segment
+from upshot_monitoring.profiles import rolled
+
+HOUR = timedelta(hours=1)
+MAX_WINDOWS = 1500
+MAX_SEGMENTS = 20
+
+_SUMS = TypeVar("_SUMS", binary.BinarySums, regression.RegressionSums, multiclass.MulticlassSums)
+
+_STORED = """
+SELECT * FROM performance_hours FINAL
+WHERE model = {{model:String}} AND label = {{label:String}} AND setup = {{setup:UInt64}}
+  AND hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} {version}
+"""
+_RANGE = """
+predicted_at >= toDateTime64({start:DateTime('UTC')}, 6, 'UTC') AND predicted_at < toDateTime64({end:DateTime('UTC')}, 6, 'UTC')
+AND toStartOfHour(predicted_at) >= {start:DateTime('UTC')} AND toStartOfHour(predicted_at) < {end:DateTime('UTC')}
+"""
+_BY_SLOT = """
+SELECT {segment} AS segment_value, model_version, slot, is_matured, {sums} FROM (
+  SELECT *, toUInt32(intDiv(toUInt32(hour) - toUInt32({{start:DateTime('UTC')}}), {{window_s:UInt32}})) AS slot,
+    hour < {{matured_until:DateTime('UTC')}} AS is_matured
+  FROM ({hours})
+) AS p
+GROUP BY segment_value, model_version, slot, is_matured
+"""
+_GROUPS = "sum(p.rows) AS rows, sumForEach(p.group_rows) AS group_rows"
+_BINARY = f"""
+{_GROUPS},
+sumMap(p.bins, p.negatives, p.positives, p.unlabelled, p.negative_scores, p.positive_scores, p.unlabelled_scores) AS added,
+added.1 AS bins, added.2 AS negatives, added.3 AS positives, added.4 AS unlabelled,
+added.5 AS negative_scores, added.6 AS positive_scores, added.7 AS unlabelled_scores,
+sum(p.outside) AS outside, sumForEach(p.losses) AS losses, sumForEach(p.losses2) AS losses2,
+sumForEach(p.errors2) AS errors2, sumForEach(p.errors4) AS errors4
+"""
+_REGRESSION = f"""
+{_GROUPS},
+groupArray((p.regression_n, p.y_means, p.y_m2s, p.e_sums, p.abs_sums, p.e2_sums, p.e4_sums)) AS parts
+"""
+_MULTICLASS = f"""
+{_GROUPS}, groupArray((p.actual, p.predicted, p.pair_states, p.pairs)) AS parts
+"""
+
+
+@dataclass(frozen=True)
+class _Task(Generic[_SUMS]):
+    """How one kind of model is summed and measured."""
+
+    sql: str
+    read: Callable[[Mapping[str, Any]], _SUMS]
+    add: Callable[[Iterable[_SUMS]], _SUMS]
+    metrics: Callable[[_SUMS, bool], Metrics]
+    """Of the labelled rows, or (true) of those and the defaulted ones."""
+
+
+@dataclass(frozen=True)
+class _Part(Generic[_SUMS]):
+    segment: str
+    version: str
+    slot: int
+    matured: bool
+    sums: _SUMS
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about performance, as it came."""
+
+    label: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    window: timedelta = timedelta(days=1)
+    version: str | None = None
+    segment: str | None = None
+
+
+class Performance:
+    """Answers from the hourly sums; a segment from the rows themselves."""
+
+    def __init__(self, store: Store, served: ServedTables, configs: ConfigStore, clock: Clock) -> None:
+        self._store = store
+        self._served = served
+        self._configs = configs
+        self._clock = clock
+
+    def answer(self, model: str, asked: Asked) -> dict[str, Any]:
+        """The answer of design §3.6, with the parts of open windows apart; see docs. Raises :class:`Problem`."""
+        config = self._configs.get(model)
+        label = asked.label or config.primary(rolled.seen_labels(self._store, model))
+        rules = config.label(label)
+        start, end, window = self._range(model, asked)
+        now = self._clock.now()
+        matured_until = max(EPOCH + HOUR, _floor(now - rules.window, HOUR))
+        segment = parse_segment(asked.segment, self._served.features(model)) if asked.segment else None
+        task = _task(config, rules)
+        parts = self._parts(model, config, label, task, start, end, window, matured_until, asked.version, segment)
+        wanted = config.performance.metrics
+        answer: dict[str, Any] = {
+            "label": label,
+            "task": config.task,
+            "start": start,
+            "end": end,
+            "matured_until": matured_until,
+            "threshold": config.performance.threshold if config.task in ("binary", "ranking") else None,
+            "windows": [
+                {
+                    "start": start + slot * window,
+                    "end": min(end, start + (slot + 1) * window),
+                    **self._say(task, [part for part in parts if part.slot == slot], rules, wanted),
+                }
+                for slot in range(-(-(end - start) // window))
+            ],
+            "overall": self._say(task, parts, rules, wanted),
+        }
+        versions = sorted({part.version for part in parts})
+        if asked.version is None:
+            answer["versions"] = {
+                version: self._say(task, [part for part in parts if part.version == version], rules, wanted)
+                for version in versions
+            }
+        if segment is not None:
+            answer["segment"] = asked.segment
+            if segment.value is None:
+                answer["segments"] = self._by_segment(task, parts, rules, wanted)
+        return answer
+
+    def coverage(self, model: str) -> dict[str, Any] | None:
+        """Rows, matured rows and coverage of the primary label over the last 30 days; None without any label."""
+        config = self._configs.get(model)
+        label = config.primary(rolled.seen_labels(self._store, model))
+        served = rolled.served_hours(self._store, model, self._clock.now(), None)
+        if served is None:
+            return None
+        overall = self.answer(
+            model, Asked(label=label, start=served[1] - timedelta(days=30), window=timedelta(days=40))
+        )
+        return {name: overall["overall"][name] for name in ("rows", "matured", "coverage")}
+
+    def _range(self, model: str, asked: Asked) -> tuple[datetime, datetime, timedelta]:
+        window = asked.window
+        if window < HOUR or window % HOUR:
+            raise Problem(
+                422, "invalid_window", "A window is a whole number of hours.", [{"loc": "window", "code": "invalid"}]
+            )
+        served = rolled.served_hours(self._store, model, self._clock.now(), asked.version)
+        first, last = served or (self._clock.now(), self._clock.now())
+        end = asked.end or last + HOUR
+        start = asked.start or first
+        if start >= end:
+            raise Problem(
+                422, "invalid_range", "The start is not before the end.", [{"loc": "start", "code": "invalid"}]
+            )
+        # Whole windows, counted from 1970: days are days in UTC, whatever moment was asked for.
+        start, end = _floor(start, window), _ceiling(end, window)
+        if end - start > MAX_WINDOWS * window:
+            if asked.start is not None:
+                raise Problem(
+                    422,
+                    "too_many_windows",
+                    f"At most {MAX_WINDOWS} windows; ask for longer ones.",
+                    [{"loc": "window", "code": "too_short"}],
+                )
+            start = end - MAX_WINDOWS * window
+        return max(start, EPOCH), end, window
+
+    def _parts(
+        self,
+        model: str,
+        config: ModelConfig,
+        label: str,
+        task: _Task[Any],
+        start: datetime,
+        end: datetime,
+        window: timedelta,
+        matured_until: datetime,
+        version: str | None,
+        segment: Segment | None,
+    ) -> list[_Part[Any]]:
+        table = self._served.table(model)
+        if table is None:
+            return []
+        params: dict[str, object] = {
+            "model": model,
+            "label": label,
+            "setup": rollup.setup(config, label),
+            "start": start,
+            "end": end,
+            "window_s": int(window.total_seconds()),
+            "matured_until": matured_until,
+        }
+        where = ""
+        if version is not None:
+            where = "AND model_version = {model_version:String}"
+            params["model_version"] = version
+        if segment is None:
+            hours = _STORED.format(version=where)
+        else:
+            statement = rollup.hours_statement(config, label, table, _RANGE, segment.sql)
+            params |= statement.params | segment.params
+            hours = f"SELECT * FROM ({statement.sql}) WHERE true {where}"
+        sql = _BY_SLOT.format(sums=task.sql, hours=hours, segment="''" if segment is None else "segment")
+        return [
+            _Part(row["segment_value"], row["model_version"], row["slot"], bool(row["is_matured"]), task.read(row))
+            for row in self._store.arrow(sql, params).to_pylist()
+        ]
+
+    def _say(
+        self, task: _Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+    ) -> dict[str, Any]:
+        matured, every = task.add(part.sums for part in parts if part.matured), task.add(part.sums for part in parts)
+        counts, all_counts = matured.group_rows, every.group_rows
+        has_default = rules.default is not None
+        labelled, defaulted = int(counts[0] + counts[1]), int(counts[2]) if has_default else 0
+        answer: dict[str, Any] = {
+            "rows": int(every.rows),
+            "matured": int(matured.rows),
+            "labelled": int(all_counts[0] + all_counts[1]),
+            "defaulted": defaulted,
+            "pending": int(all_counts[2]) - defaulted,
+            "retracted": int(all_counts[3]),
+            "coverage": (labelled + defaulted) / int(matured.rows) if matured.rows else None,
+            **task.metrics(matured, has_default).describe(wanted),
+            "estimated": {},
+        }
+        if matured.rows < every.rows:
+            # Whatever is labelled so far, open rows included: early labels are often not like late ones.
+            so_far = task.metrics(every, False)
+            answer["so_far"] = {"rows": so_far.rows, **so_far.describe(wanted)}
+        return answer
+
+    def _by_segment(
+        self, task: _Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        by_value: dict[str, list[_Part[Any]]] = {}
+        for part in parts:
+            by_value.setdefault(part.segment, []).append(part)
+        largest = sorted(by_value, key=lambda value: (-sum(part.sums.rows for part in by_value[value]), value))
+        return [{"value": value, **self._say(task, by_value[value], rules, wanted)} for value in largest[:MAX_SEGMENTS]]
+
+
+def _task(config: ModelConfig, rules: LabelConfig) -> _Task[Any]:
+    if config.task == "regression":
+        return _Task(
+            _REGRESSION,
+            _read_regression,
+            regression.add,
+            lambda sums, defaults: regression.metrics(sums, with_default=defaults),
+        )
+    if config.task == "multiclass":
+        return _Task(
+            _MULTICLASS,
+            _read_multiclass,
+            multiclass.add,
+            lambda sums, defaults: multiclass.metrics(sums, with_default=defaults),
+        )
+    default_class = rules.default == config.positive
+    return _Task(
+        _BINARY,
+        _read_binary,
+        binary.add,
+        lambda sums, defaults: binary.metrics(sums, default=default_class if defaults else None),
+    )
+
+
+def _read_binary(row: Mapping[str, Any]) -> binary.BinarySums:
+    def stacked(*names: str) -> binary.Floats:
+        return np.array([row[name] for name in names], np.float64).reshape(len(names), -1)
+
+    return binary.BinarySums(
+        rows=int(row["rows"]),
+        group_rows=np.array(row["group_rows"], np.int64),
+        bins=np.array(row["bins"], np.int64),
+        counts=stacked("negatives", "positives", "unlabelled"),
+        scores=stacked("negative_scores", "positive_scores", "unlabelled_scores"),
+        outside=int(row["outside"]),
+        **{name: np.array(row[name], np.float64) for name in ("losses", "losses2", "errors2", "errors4")},
+    )
+
+
+def _read_regression(row: Mapping[str, Any]) -> regression.RegressionSums:
+    parts = [tuple(part.values()) if isinstance(part, dict) else tuple(part) for part in row["parts"]]
+    total = regression.add(
+        regression.RegressionSums(0, np.zeros(4, np.int64), *(np.array(one, np.float64) for one in part))
+        for part in parts
+    )
+    return regression.add([regression.RegressionSums(int(row["rows"]), np.array(row["group_rows"], np.int64)), total])
+
+
+def _read_multiclass(row: Mapping[str, Any]) -> multiclass.MulticlassSums:
+    pairs: Counter[tuple[str, str, int]] = Counter()
+    for part in row["parts"]:
+        actual, predicted, states, counts = part.values() if isinstance(part, dict) else part
+        for key, count in zip(zip(actual, predicted, states, strict=True), counts, strict=True):
+            pairs[key] += count
+    return multiclass.MulticlassSums(int(row["rows"]), np.array(row["group_rows"], np.int64), pairs)
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    return EPOCH + (moment.astimezone(UTC) - EPOCH) // step * step
+
+
+def _ceiling(moment: datetime, step: timedelta) -> datetime:
+    return EPOCH - (EPOCH - moment.astimezone(UTC)) // step * step

@@ -1,0 +1,293 @@
+"""Rolls changed hours up: profiles of what was served, profiles and performance of how it turned out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from upshot_joiner.changes import Changed, ChangedHours
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.errors import StoreError
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+from upshot_monitoring.performance import rollup as performance
+from upshot_monitoring.profiles import rolled, rollup
+from upshot_monitoring.profiles.columns import Column, label_columns, names_parameter, served_columns
+from upshot_monitoring.profiles.scales import FIRST_ROWS, UNSCALED, Scales, better, measure, wanting
+
+_log = logging.getLogger("upshot.monitoring")
+
+ROWS_PER_CHUNK = 1_000_000
+"""About how many rows are rolled up at a time: what bounds memory, and how long a stop has to wait."""
+HOURS_PER_CHUNK = 500
+DUTY = 0.25
+"""The share of the time that rolling may take while changes keep coming: the current hour is rolled again and again."""
+IDLE_S = 1.0
+
+PROFILES = "profiles"
+_KEY = "{{model:String}} AS model, hour, {role} AS role, {feature} AS feature, model_version"
+_KEY_COLUMNS = ("model", "hour", "role", "feature", "model_version")
+_HOURS = "toStartOfHour(predicted_at) IN {hours:Array(DateTime('UTC'))}"
+
+
+@dataclass
+class RollerStats:
+    """Counters since the start; read by ``/metrics``."""
+
+    hours: int = 0
+    statements: int = 0
+    failures: int = 0
+    repinned_scales: int = 0
+    seconds: float = 0.0
+    revision: int = 0
+    """Grows whenever an answer may have changed."""
+
+
+@dataclass
+class _Due:
+    """What is to be rolled of one model."""
+
+    served: set[datetime] = field(default_factory=set)
+    labels: dict[str, set[datetime]] = field(default_factory=lambda: defaultdict(set))
+
+    def hours(self) -> set[datetime]:
+        """All of them."""
+        return self.served.union(*self.labels.values())
+
+    def add(self, other: _Due) -> None:
+        """Take over what is due elsewhere."""
+        self.served |= other.served
+        for label, hours in other.labels.items():
+            self.labels[label] |= hours
+
+    def remove(self, hours: Iterable[datetime]) -> None:
+        """These were done."""
+        for due in (self.served, *self.labels.values()):
+            due.difference_update(hours)
+
+
+class Roller:
+    """A thread that keeps the roll-ups equal to what is stored.
+
+    After a restart it does not rely on notes about where it was: it compares, hour by hour, the newest row that is stored with
+    the newest row that the roll-up covers (``rolled_hours``, written after the roll-up itself), and rolls what differs.
+    """
+
+    def __init__(
+        self, store: Store, served: ServedTables, configs: ConfigStore, changes: ChangedHours, scales: Scales
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._configs = configs
+        self._changes = changes
+        self._scales = scales
+        self._due: defaultdict[str, _Due] = defaultdict(_Due)
+        self._setups: dict[str, dict[str, int]] = {}
+        self._seen_labels: dict[str, list[str]] = {}
+        self._closing = threading.Event()
+        self._woken = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.lock = threading.RLock()
+        """Held while rolling; hold it to change scales."""
+        self.stats = RollerStats()
+        self._versions = rolled.Versions(store)
+
+    def start(self) -> None:
+        """Begin to roll: first what a stopped server left behind, then what changes."""
+        self._thread = threading.Thread(target=self._work, name="upshot-roller", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Stop after the statement that is running; what is left is found again at the next start."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def wake(self) -> None:
+        """Look soon for what changed besides the rows: labels, configurations."""
+        self._woken.set()
+
+    def next_version(self) -> int:
+        """A version later than every earlier one, for rows written beside the roller."""
+        return self._versions.next()
+
+    def reconcile(self, model: str | None = None) -> int:
+        """Find every hour whose roll-up does not cover what is stored; returns how many are now due."""
+        with self.lock:
+            found = 0
+            for name in [model] if model is not None else self._served.models():
+                table = self._served.table(name)
+                if table is None:
+                    continue
+                due = self._due[name]
+                due.served |= rolled.stale_served(self._store, name, table)
+                due.served |= rolled.off_scale(self._store, name, self._scales.read(name))
+                for label in self._labels(name, fresh=True):
+                    setup = performance.setup(self._configs.get(name), label)
+                    due.labels[label] |= rolled.stale_label(self._store, name, table, label, setup)
+                found += len(due.hours())
+            return found
+
+    def roll(self) -> int:
+        """Roll everything that is due now; returns the number of hours. For the thread, and for whoever cannot wait for it."""
+        done = 0
+        while not self._closing.is_set():
+            with self.lock:
+                self._take()
+                model = next((model for model, due in self._due.items() if due.hours()), None)
+                if model is None:
+                    break
+                due = self._due.pop(model)
+                try:
+                    done += self._roll_chunk(model, due)
+                except StoreError as error:
+                    self.stats.failures += 1
+                    hours = due.hours()
+                    self._changes.put_back(Changed(model, hour, hour in due.served, outcomes=True) for hour in hours)
+                    _log.error("%d hours could not be rolled up (code %d); trying again", len(hours), error.code)
+                    break
+                if due.hours():
+                    self._due[model].add(due)
+        return done
+
+    def _work(self) -> None:
+        try:
+            self.reconcile()
+        except StoreError as error:
+            self.stats.failures += 1
+            _log.error("could not look for hours to roll up (code %d)", error.code)
+        while not self._closing.is_set():
+            began = time.monotonic()
+            try:
+                self.roll()
+            except Exception:  # noqa: BLE001  # nobody would notice that this thread died; answers would grow old
+                self.stats.failures += 1
+                _log.exception("rolling up failed; trying again")
+            took = time.monotonic() - began
+            self.stats.seconds += took
+            self._closing.wait(max(IDLE_S, took / DUTY - took))
+            while not self._closing.is_set() and not self._woken.is_set() and not self._changes.wait(timeout_s=IDLE_S):
+                pass
+            self._woken.clear()
+
+    def _take(self) -> None:
+        changes = self._changes.take()
+        for model in {changed.model for changed in changes if changed.outcomes}:
+            self._labels(model, fresh=True)
+        for changed in changes:
+            if self._served.table(changed.model) is None:
+                continue
+            due = self._due[changed.model]
+            if changed.served:
+                due.served.add(changed.hour)
+            for label in self._labels(changed.model):
+                due.labels[label].add(changed.hour)
+        for model in self._models_set_up_anew():
+            self.reconcile(model)
+
+    def _models_set_up_anew(self) -> list[str]:
+        """Models with a label that is new, or whose configuration the stored sums do not fit any more."""
+        changed = []
+        for model in self._served.models():
+            config = self._configs.get(model)
+            setups = {label: performance.setup(config, label) for label in self._labels(model)}
+            if self._setups.get(model) != setups:
+                self._setups[model] = setups
+                changed.append(model)
+        return changed
+
+    def _labels(self, model: str, *, fresh: bool = False) -> list[str]:
+        """The labels that are configured, or were ever seen."""
+        if fresh or model not in self._seen_labels:
+            self._seen_labels[model] = rolled.seen_labels(self._store, model)
+        return list(dict.fromkeys([*self._configs.get(model).labels, *self._seen_labels[model]]))
+
+    def _roll_chunk(self, model: str, due: _Due) -> int:
+        """Roll the latest of the due hours and take them out of ``due``; the latest, because pages show those."""
+        table = self._served.table(model)
+        if table is None:
+            return 0
+        chunk = rolled.newest_chunk(self._store, table, due.hours(), ROWS_PER_CHUNK, HOURS_PER_CHUNK)
+        served = [hour for hour in chunk if hour in due.served]
+        if served:
+            self._roll_served(model, table, served)
+        for label, hours in due.labels.items():
+            of_label = [hour for hour in chunk if hour in hours]
+            if of_label:
+                self._roll_label(model, table, label, of_label)
+        due.remove(chunk)
+        self.stats.hours += len(chunk)
+        self.stats.revision += 1
+        return len(chunk)
+
+    def _roll_served(self, model: str, table: str, hours: Sequence[datetime]) -> None:
+        covers = rolled.covered_by_served(self._store, table, hours)
+        columns = served_columns(model, self._served, self._configs.get(model))
+        self._roll_profiles(
+            model,
+            columns,
+            hours,
+            source=f"(SELECT * FROM {table} FINAL WHERE {_HOURS})",
+            params={"names": names_parameter(columns)},
+        )
+        rolled.note(self._store, model, PROFILES, covers, 0, self._versions.next())
+
+    def _roll_label(self, model: str, table: str, label: str, hours: Sequence[datetime]) -> None:
+        config = self._configs.get(model)
+        setup = performance.setup(config, label)
+        covers = rolled.covered_by_label(self._store, model, table, label, hours)
+        columns = label_columns(label, config)
+        source = (
+            f"(SELECT * FROM outcomes FINAL WHERE model = {{model:String}} AND name = {{label:String}} AND {_HOURS})"
+        )
+        self._roll_profiles(model, columns, hours, source=source, params={"label": label})
+        statement = performance.hours_statement(config, label, table, _HOURS)
+        self._store.command(
+            f"INSERT INTO performance_hours ({', '.join(statement.columns)}, version)\n"
+            f"SELECT {', '.join(statement.columns)}, {{version:UInt64}} FROM (\n{statement.sql})",
+            {
+                **statement.params,
+                "model": model,
+                "label": label,
+                "hours": list(hours),
+                "version": self._versions.next(),
+                "setup": setup,
+            },
+        )
+        self.stats.statements += 1
+        rolled.note(self._store, model, f"label:{label}", covers, setup, self._versions.next())
+
+    def _roll_profiles(
+        self,
+        model: str,
+        columns: Sequence[Column],
+        hours: Sequence[datetime],
+        *,
+        source: str,
+        params: dict[str, object],
+    ) -> None:
+        params = {**params, "model": model, "hours": list(hours)}
+        pinned = self._scales.read(model)
+        want = wanting(columns, pinned)
+        if want:
+            recent = rolled.recent_hours(self._store, model, FIRST_ROWS)
+            measured = measure(self._store, want, source, {**params, "hours": sorted({*hours, *recent})})
+            pins = better(measured, pinned)
+            if pins:
+                self._scales.pin(model, pins, self._versions.next())
+                self.stats.repinned_scales += sum(key in pinned for key in pins)
+                if any(key in pinned for key in pins):
+                    self._due[model].served |= rolled.off_scale(self._store, model, pinned | pins) - set(hours)
+                pinned = pinned | pins
+        scales = [pinned.get((column.role, column.name), UNSCALED) for column in columns]
+        for statement in rollup.statements(columns, scales, source=source, key=_KEY):
+            self._store.command(
+                statement.insert_into("profiles", _KEY_COLUMNS),
+                {**params, **statement.params, "version": self._versions.next()},
+            )
+            self.stats.statements += 1

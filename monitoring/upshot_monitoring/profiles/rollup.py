@@ -1,0 +1,188 @@
+"""The statement that makes profiles: rows in, one row of arrays per hour, version and column out.
+
+Each row of the source is turned into one cell per column (ARRAY JOIN), so a statement reads the source once for a whole batch of
+columns; a UNION ALL over columns would read keys and resolve duplicates once per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from upshot_monitoring.profiles.columns import Column
+from upshot_monitoring.profiles.scales import Scale
+
+PER_SCALE = 32
+"""Buckets per asinh unit: 32 keep PSI, Jensen-Shannon and Wasserstein within 2e-4 of the exact values with about 136 buckets."""
+MAX_VALUES = 1000
+"""Of a categorical column kept per hour and version; rows with rarer values are counted together."""
+MAX_VALUE_LENGTH = 256
+"""Bytes; a longer string is replaced by its beginning and its hash, so that different strings stay different."""
+BATCH = 48
+"""Columns per statement."""
+CELLS_PER_BLOCK = 400_000
+"""What bounds the memory of a statement: rows per block x columns."""
+
+# What a cell holds; see Column.
+NUMBER, VECTOR, BOOL, STR, NULL, ABSENT, OTHER = range(7)
+_NAN_BUCKET = 2**31 - 2
+_INF_BUCKET = 2**31 - 1
+
+COUNTS = ("rows", "nulls", "absents", "others", "nans", "infs", "bools", "strs", "vectors", "n")
+BODY = (
+    *COUNTS,
+    *("low", "high", "buckets", "counts", "sums", "sums2", "lows", "highs", "values", "value_counts", "overflow"),
+)
+"""The columns of a profile row that follow its key and ``scale_id``."""
+
+_CELLS = """
+SELECT hour, model_version, f, {text_key} tag, bucket,
+  count() AS k, sum(z) AS sum_z, sum(z * z) AS sum_z2, min(x) AS least_x, max(x) AS most_x
+FROM (
+  SELECT hour, model_version, f, tag, x, {text_key}
+    tag IN (0, 1) AS is_number,
+    multiIf(NOT is_number OR NOT isFinite(x), 0., greatest(-1e150, least(1e150, (x - center) / scale))) AS z,
+    toInt32(multiIf(NOT is_number, 0, isNaN(x), {nan}, isInfinite(x), {inf}, floor(asinh(z) * {per_scale}))) AS bucket
+  FROM (
+    SELECT {hour} AS hour, model_version,
+      [{numbers}] AS cell_numbers, [{tags}] AS cell_tags {texts}
+    FROM {source}
+  )
+  ARRAY JOIN cell_numbers AS x, cell_tags AS tag, {text_join}
+    {{cell_ids:Array(UInt16)}} AS f, {{centers:Array(Float64)}} AS center, {{scales:Array(Float64)}} AS scale
+)
+GROUP BY hour, model_version, f, {text_key} tag, bucket
+"""
+
+_PROFILES = """
+SELECT {key}, {{scale_ids:Array(UInt64)}}[f + 1] AS scale_id,
+  sum(k) AS rows,
+  sumIf(k, tag = 4) AS nulls, sumIf(k, tag = 5) AS absents, sumIf(k, tag = 6) AS others,
+  sumIf(k, bucket = {nan}) AS nans, sumIf(k, bucket = {inf}) AS infs,
+  sumIf(k, tag = 2) AS bools, sumIf(k, tag = 3) AS strs, sumIf(k, tag = 1) AS vectors,
+  sumIf(k, tag IN (0, 1) AND bucket < {nan}) AS n,
+  minOrNullIf(least_x, tag IN (0, 1) AND bucket < {nan}) AS low,
+  maxOrNullIf(most_x, tag IN (0, 1) AND bucket < {nan}) AS high,
+  arraySort(cell -> cell.1, groupArrayIf((bucket, k, sum_z, sum_z2, least_x, most_x), tag IN (0, 1) AND bucket < {nan})) AS cells,
+  cells.1 AS buckets, cells.2 AS counts, cells.3 AS sums, cells.4 AS sums2, cells.5 AS lows, cells.6 AS highs,
+  {value_cells} AS value_cells,
+  arraySlice(value_cells, 1, {max_values}) AS kept,
+  kept.1 AS values, kept.2 AS value_counts,
+  arraySum(arraySlice(value_cells, {max_values} + 1).2) AS overflow
+FROM ({cells})
+GROUP BY hour, model_version, f
+"""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A SELECT that makes the profiles of one batch of columns, and what fills its places."""
+
+    select: str
+    block_rows: int
+    params: dict[str, object]
+
+    def insert_into(self, table: str, key: Sequence[str]) -> str:
+        """The statement that stores them, under the parameter ``version``."""
+        columns = ", ".join((*key, "scale_id", *BODY))
+        return (
+            f"INSERT INTO {table} ({columns}, version)\n"
+            f"SELECT {columns}, {{version:UInt64}} FROM (\n{self.select}\n) SETTINGS max_block_size = {self.block_rows}"
+        )
+
+
+def statements(
+    columns: Sequence[Column],
+    scales: Sequence[Scale],
+    *,
+    source: str,
+    key: str,
+    hour: str = "toStartOfHour(predicted_at)",
+) -> Iterator[Statement]:
+    """The SELECTs over ``source`` for all columns; ``key`` are its first columns, over ``hour``, ``model_version``, ``role``
+    and ``feature``; then come ``scale_id`` and :data:`BODY`."""
+    pairs = list(zip(columns, scales, strict=True))
+    # Columns of a kind share a statement: one without strings groups by numbers alone, which is several times faster.
+    pairs.sort(key=lambda pair: (pair[0].is_textual, pair[0].is_numeric))
+    start = 0
+    while start < len(pairs):
+        textual = pairs[start][0].is_textual
+        batch = [pair for pair in pairs[start : start + BATCH] if pair[0].is_textual == textual]
+        start += len(batch)
+        yield _statement(batch, source=source, key=key, hour=hour)
+
+
+def _statement(batch: Sequence[tuple[Column, Scale]], *, source: str, key: str, hour: str) -> Statement:
+    columns = [column for column, _ in batch]
+    textual = columns[0].is_textual
+    cells = _CELLS.format(
+        hour=hour,
+        source=source,
+        nan=_NAN_BUCKET,
+        inf=_INF_BUCKET,
+        per_scale=PER_SCALE,
+        numbers=", ".join(map(_number, columns)),
+        tags=", ".join(map(_tag, columns)),
+        texts=f", [{', '.join(map(_text, columns))}] AS cell_texts" if textual else "",
+        text_key="text," if textual else "",
+        text_join="cell_texts AS text," if textual else "",
+    )
+    sql = _PROFILES.format(
+        key=key.format(role="{cell_roles:Array(String)}[f + 1]", feature="{cell_names:Array(String)}[f + 1]"),
+        nan=_NAN_BUCKET,
+        inf=_INF_BUCKET,
+        max_values=MAX_VALUES,
+        value_cells="arraySort(cell -> (-toInt64(cell.2), cell.1), groupArrayIf((text, k), tag IN (2, 3)))"
+        if textual
+        else "CAST([] AS Array(Tuple(String, UInt64)))",
+        cells=cells,
+    )
+    return Statement(
+        sql,
+        max(1024, CELLS_PER_BLOCK // len(batch)),
+        {
+            "cell_ids": list(range(len(batch))),
+            "cell_roles": [column.role for column in columns],
+            "cell_names": [column.name for column in columns],
+            "centers": [scale.center for _, scale in batch],
+            "scales": [scale.scale for _, scale in batch],
+            "scale_ids": [scale.scale_id for _, scale in batch],
+        },
+    )
+
+
+def _number(column: Column) -> str:
+    number = f"ifNull({column.number}, 0.)" if column.number else "0."
+    if column.vector is None:
+        return number
+    return f"if(notEmpty({column.vector}), L2Norm({column.vector}), {number})"
+
+
+def _tag(column: Column) -> str:
+    cases = []
+    if column.number:
+        cases.append(f"isNotNull({column.number}), {NUMBER}")
+    if column.vector:
+        cases.append(f"notEmpty({column.vector}), {VECTOR}")
+    if column.flag:
+        cases.append(f"isNotNull({column.flag}), {BOOL}")
+    if column.text:
+        cases.append(f"isNotNull({column.text}), {STR}")
+    if column.absent:
+        cases.append(f"{column.absent}, {ABSENT}")
+    if column.other:
+        cases.append(f"{column.other}, {OTHER}")
+    return f"multiIf({', '.join(cases)}, {NULL})" if cases else f"toUInt8({NULL})"
+
+
+def _text(column: Column) -> str:
+    text = "''"
+    if column.text:
+        value = f"CAST(ifNull({column.text}, '') AS String)"
+        text = (
+            f"if(length({value}) > {MAX_VALUE_LENGTH}, "
+            f"concat(substringUTF8({value}, 1, 60), '...', hex(sipHash64({value}))), {value})"
+        )
+    if column.flag:
+        text = f"multiIf(isNull({column.flag}), {text}, {column.flag}, 'true', 'false')"
+    return text

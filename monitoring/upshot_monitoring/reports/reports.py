@@ -1,0 +1,226 @@
+"""Makes Evidently reports on demand, one at a time, and keeps them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pyarrow as pa
+
+from upshot.errors import UpshotError
+from upshot_joiner.clock import Clock, to_micros
+from upshot_joiner.errors import Problem
+from upshot_joiner.store.client import Store
+
+_log = logging.getLogger("upshot.monitoring")
+
+TIMEOUT_S = 180.0
+MAX_WAITING = 20
+MAX_STDERR_BYTES = 16_384
+_WORKER = "upshot_monitoring.reports.evidently_worker"
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
+
+_READ = """
+SELECT id, model, status, request, result, error, created_at FROM reports FINAL
+WHERE {where} ORDER BY created_at DESC, version DESC LIMIT 200
+"""
+
+Prepare = Callable[[str, dict[str, Any], Path], dict[str, Any]]
+"""Writes a worker's files for (model, request) into a folder, and returns what the report is about."""
+
+
+class ReportFailed(UpshotError):
+    """A report could not be made; the message says why, for the person who asked."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    id: str
+    model: str
+    request: dict[str, Any]
+    created_at: datetime
+
+
+class Reports:
+    """A queue, one thread, and a worker process per report. Every method may be called from any thread."""
+
+    def __init__(
+        self, store: Store, clock: Clock, folder: Path, prepare: Prepare, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._folder = folder
+        self._prepare = prepare
+        self._timeout_s = timeout_s
+        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._last_version = 0
+
+    def start(self) -> None:
+        """Begin to make reports. Those that a stopped server left unfinished are marked as failed."""
+        for row in self._store.query(_READ.format(where="status IN ('queued', 'running')")):
+            job = _Job(row[0], row[1], json.loads(row[3]), row[6])
+            self._note(job, "failed", error="the server stopped before the report was made; ask for it again")
+        self._thread = threading.Thread(target=self._work, name="upshot-reports", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; a report that is being made is given up."""
+        self._closing.set()
+        self._queue.put(None)
+        self._end_worker()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    def submit(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a report; returns its ``id`` and ``status``. Raises a 503 :class:`Problem` when too many are waiting."""
+        if self._queue.qsize() >= MAX_WAITING:
+            raise Problem(503, "overloaded", "Too many reports are waiting; try again later.", retry_after_s=30)
+        job = _Job(uuid4().hex, model, request, self._clock.now())
+        self._note(job, "queued")
+        self._queue.put(job)
+        return {"id": job.id, "status": "queued"}
+
+    def get(self, report_id: str) -> dict[str, Any]:
+        """A report's status and, once done, its result. Raises a 404 :class:`Problem` for an unknown ID."""
+        rows = self._store.query(_READ.format(where="id = {id:String}"), {"id": report_id})
+        if not rows:
+            raise Problem(404, "unknown_report", "No report of this ID is known.")
+        return _described(rows[0])
+
+    def list(self, model: str) -> list[dict[str, Any]]:
+        """The reports of a model, newest first."""
+        rows = self._store.query(_READ.format(where="model = {model:String}"), {"model": model})
+        return [_described(row) for row in rows]
+
+    def html(self, report_id: str) -> Path:
+        """The page. Raises a 404 :class:`Problem` while there is none."""
+        known = self.get(report_id)
+        page = self._folder / str(known["id"]) / "report.html"
+        if known["status"] != "done" or not page.is_file():
+            raise Problem(404, "report_not_ready", "This report has no page (yet).")
+        return page
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            job = self._queue.get()
+            if job is None:
+                return
+            try:
+                self._note(job, "running")
+                self._note(job, "done", result=self._make(job))
+            except ReportFailed as error:
+                self._note_failure(job, str(error))
+            except Problem as problem:
+                self._note_failure(job, problem.title)
+            except Exception:  # noqa: BLE001  # a report's failure is its status; the next one is still made
+                _log.exception("a report failed")
+                self._note_failure(job, "something went wrong here; it is in the server's log")
+
+    def _make(self, job: _Job) -> dict[str, Any]:
+        folder = self._folder / job.id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            about = self._prepare(job.model, job.request, folder)
+            self._run_worker(folder)
+            return {**about, "evidently": json.loads((folder / "report.json").read_text("utf-8"))}
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            for name in ("reference.parquet", "current.parquet"):
+                (folder / name).unlink(missing_ok=True)
+
+    def _run_worker(self, folder: Path) -> None:
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment |= {"DO_NOT_TRACK": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": str(folder)}
+        with (folder / "stderr.txt").open("wb+") as stderr:
+            with self._lock:
+                if self._closing.is_set():
+                    raise ReportFailed("the server stopped before the report was made; ask for it again")
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", _WORKER, str(folder.resolve())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                )
+            try:
+                code = self._process.wait(self._timeout_s)
+            except subprocess.TimeoutExpired:
+                self._end_worker()
+                raise ReportFailed(f"Evidently was not done after {self._timeout_s:g} s") from None
+            if code != 0:
+                stderr.seek(max(0, stderr.tell() - MAX_STDERR_BYTES))
+                _log.error("Evidently failed with exit code %d: %s", code, stderr.read().decode("utf-8", "replace"))
+                raise ReportFailed("Evidently could not make the report; its error is in the server's log")
+        (folder / "stderr.txt").unlink(missing_ok=True)
+
+    def _end_worker(self) -> None:
+        with self._lock:
+            process = self._process
+            if process is not None and process.poll() is None:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    return
+                process.wait(10)
+
+    def _note_failure(self, job: _Job, error: str) -> None:
+        try:
+            self._note(job, "failed", error=error)
+        except UpshotError:
+            _log.exception("the failure of a report could not be written down")
+
+    def _note(self, job: _Job, status: str, *, result: dict[str, Any] | None = None, error: str = "") -> None:
+        with self._lock:
+            self._last_version = max(self._last_version + 1, time.time_ns() // 1000)
+            version = self._last_version
+        self._store.insert(
+            "reports",
+            pa.table(
+                {
+                    "id": [job.id],
+                    "model": [job.model],
+                    "status": [status],
+                    "request": [msgspec.json.encode(job.request).decode()],
+                    "result": [msgspec.json.encode(result).decode() if result is not None else ""],
+                    "error": [error],
+                    "created_at": pa.array([to_micros(job.created_at)], pa.int64()).cast(pa.timestamp("us", "UTC")),
+                    "version": pa.array([version], pa.uint64()),
+                }
+            ),
+        )
+
+
+def _described(row: Any) -> dict[str, Any]:
+    report_id, model, status, request, result, error, created_at = row
+    return {
+        "id": report_id,
+        "model": model,
+        "status": status,
+        "request": json.loads(request),
+        "result": json.loads(result) if result else None,
+        "error": error or None,
+        "created_at": created_at,
+        "html": f"/v1/reports/{report_id}/html" if status == "done" else None,
+    }
