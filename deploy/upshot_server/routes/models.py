@@ -31,13 +31,13 @@ def router(parts: Parts) -> APIRouter:
         """Models that served or were configured, with exact counts."""
         return json_answer({"models": [_summary(parts, model) for model in parts.models()]})
 
-    @routes.get("/v1/models/{model}/labels", tags=["models"], summary="Coverage, delay, orphans, funnel")
+    @routes.get("/v1/models/{model:path}/labels", tags=["models"], summary="Coverage, delay, orphans, funnel")
     def get_labels(model: str) -> Response:
         """How far the labels of a model have come."""
         known(model)
         return json_answer(parts.coverage.labels(model))
 
-    @routes.get("/v1/models/{model}/traffic", tags=["models"], summary="Predictions over time")
+    @routes.get("/v1/models/{model:path}/traffic", tags=["models"], summary="Predictions over time")
     def get_traffic(
         model: str, bucket: Literal["hour", "day"] = "hour", start: datetime | None = None, end: datetime | None = None
     ) -> Response:
@@ -56,7 +56,7 @@ def router(parts: Parts) -> APIRouter:
         ]
         return json_answer({"bucket": bucket, "points": points})
 
-    @routes.get("/v1/models/{model}", tags=["models"], summary="One model")
+    @routes.get("/v1/models/{model:path}", tags=["models"], summary="One model")
     def get_model(model: str) -> Response:
         """What is known of a model, and its configuration with all defaults filled in."""
         known(model)
@@ -80,7 +80,7 @@ def router(parts: Parts) -> APIRouter:
             }
         )
 
-    @routes.put("/v1/models/{model}", tags=["models"], summary="Configure a model")
+    @routes.put("/v1/models/{model:path}", tags=["models"], summary="Configure a model")
     def put_model(model: str, config: Annotated[Any, Body()]) -> Response:
         """Replace a model's configuration; outcomes are folded anew where the rules of its labels changed."""
         checked = read_config(config)

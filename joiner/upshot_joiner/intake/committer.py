@@ -269,11 +269,11 @@ class Committer:
         for prediction in predictions:
             by_model[prediction.event.model].append(prediction)
         for model, of_model in by_model.items():
-            kinds, shapes, of_row = rows.wanted_columns(of_model)
-            self._served.grow(model, kinds, shapes)
+            cells = rows.feature_cells(of_model)
+            self._served.grow(model, cells.kinds, cells.shapes)
             self._store.insert(
                 self._served.table(model) or "",
-                rows.served_block(of_model, of_row, self._served.columns(model), self._configs.get(model), received_us),
+                rows.served_block(of_model, cells, self._served.columns(model), self._configs.get(model), received_us),
             )
         if predictions:
             self._store.insert("predictions", rows.spine_block(predictions, received_us))

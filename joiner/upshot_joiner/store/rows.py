@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -51,54 +52,104 @@ def kind_of(value: object) -> Kind | None:
     return None
 
 
-def wanted_columns(
-    predictions: Sequence[CheckedPrediction],
-) -> tuple[dict[str, set[Kind]], dict[int, frozenset[str]], list[int]]:
-    """What a model's table must have for these rows: kinds by feature, shapes by hash, and the shape of each row."""
-    kinds: defaultdict[str, set[Kind]] = defaultdict(set)
-    shapes: dict[int, frozenset[str]] = {}
-    hashes: dict[tuple[str, ...], int] = {}
-    of_row: list[int] = []
-    for one in predictions:
-        features = one.event.features
-        names = tuple(features)
-        shape = hashes.get(names)
-        if shape is None:
-            shape = hashes[names] = shape_hash(names)
-            shapes[shape] = frozenset(names)
-        of_row.append(shape)
-        for name, value in features.items():
-            if value is not None and (kind := kind_of(value)) is not None:
-                kinds[name].add(kind)
-    return kinds, shapes, of_row
+@dataclass
+class FeatureCells:
+    """The features of a block of rows, by column: what the table must have, and what goes into it."""
+
+    rows: int
+    cells: dict[tuple[str, Kind], list[Any]]
+    """By feature and kind, one cell per row; None (an empty list for vectors) where the row has no such value."""
+    extras: list[list[tuple[str, str]]]
+    """Per row, the values that only JSON text holds exactly."""
+    shapes: dict[int, frozenset[str]]
+    """The sets of names that were served together, by hash."""
+    shape_of_row: list[int]
+
+    @property
+    def kinds(self) -> dict[str, set[Kind]]:
+        """The kinds of each feature in this block."""
+        kinds: defaultdict[str, set[Kind]] = defaultdict(set)
+        for name, kind in self.cells:
+            kinds[name].add(kind)
+        return kinds
+
+    def put(self, name: str, kind: Kind, positions: Sequence[int], values: Sequence[Any]) -> None:
+        """Fill in values of one feature and kind; None among them stays empty."""
+        empty: Any = [] if kind in ("ints", "floats") else None
+        column = self.cells.get((name, kind))
+        if column is None:
+            if len(values) == self.rows and empty is None:
+                self.cells[name, kind] = list(values)
+                return
+            column = self.cells[name, kind] = [empty] * self.rows
+        for position, value in zip(positions, values, strict=True):
+            if value is not None:
+                column[position] = value
+
+
+_SIMPLE: dict[type, Kind] = {float: "float", str: "str", bool: "bool"}
+
+
+def feature_cells(predictions: Sequence[CheckedPrediction]) -> FeatureCells:
+    """Turn the features of rows into columns.
+
+    Rows served with the same names are taken together, and a feature whose values are all of one simple type is moved as a
+    whole: this loop is most of what a stored prediction costs.
+    """
+    by_names: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    features = [one.event.features for one in predictions]
+    for position, of_row in enumerate(features):
+        by_names[tuple(of_row)].append(position)
+    block = FeatureCells(len(features), {}, [[] for _ in features], {}, [0] * len(features))
+    for names, positions in by_names.items():
+        shape = shape_hash(names)
+        block.shapes[shape] = frozenset(names)
+        for position in positions:
+            block.shape_of_row[position] = shape
+        of_group = [features[position] for position in positions]
+        for name in names:
+            values = [of_row[name] for of_row in of_group]
+            types = set(map(type, values))
+            types.discard(type(None))
+            if not types:
+                continue
+            simple = _SIMPLE.get(next(iter(types))) if len(types) == 1 else None
+            if types == {int}:
+                known = [value for value in values if value is not None]
+                simple = "int" if min(known) in _INT64 and max(known) in _INT64 else None
+            if simple is not None:
+                block.put(name, simple, positions, values)
+                continue
+            for position, value in zip(positions, values, strict=True):
+                if value is None:
+                    continue
+                kind = kind_of(value)
+                if kind is None:
+                    block.extras[position].append((name, exact_json(value)))
+                else:
+                    block.put(name, kind, (position,), (value,))
+    return block
 
 
 def served_block(
     predictions: Sequence[CheckedPrediction],
-    shapes: Sequence[int],
+    features: FeatureCells,
     columns: Mapping[str, Mapping[Kind, str]],
     config: ModelConfig,
     received_us: int,
 ) -> pa.Table:
-    """The rows of one model for its typed table."""
+    """The rows of one model for its typed table; a value without a column there goes to ``extra``."""
     rows = len(predictions)
-    values: dict[str, list[Any]] = {}
-    kinds: dict[str, Kind] = {}
-    extras: list[list[tuple[str, str]]] = [[] for _ in range(rows)]
-    for position, one in enumerate(predictions):
-        for name, value in one.event.features.items():
-            if value is None:
-                continue
-            kind = kind_of(value)
-            column = columns.get(name, {}).get(kind) if kind is not None else None
-            if kind is None or column is None:
+    extras = features.extras
+    typed: dict[str, pa.Array] = {}
+    for (name, kind), cells in features.cells.items():
+        column = columns.get(name, {}).get(kind)
+        if column is not None:
+            typed[column] = pa.array(cells, ARROW_TYPE[kind])
+            continue
+        for position, value in enumerate(cells):
+            if value is not None and value != []:
                 extras[position].append((name, exact_json(value)))
-                continue
-            cells = values.get(column)
-            if cells is None:
-                cells = values[column] = [None] * rows if kind not in ("ints", "floats") else [[]] * rows
-                kinds[column] = kind
-            cells[position] = value
     events = [one.event for one in predictions]
     parts = [scalar_parts(event.prediction) for event in events]
     actions = [scalar_parts(event.action) for event in events]
@@ -132,11 +183,10 @@ def served_block(
         "attributions": pa.array(
             [[(k, float(v)) for k, v in (event.attributions or {}).items()] for event in events], NUMBER_MAP
         ),
-        "shape": pa.array(shapes, pa.uint64()),
+        "shape": pa.array(features.shape_of_row, pa.uint64()),
         "extra": pa.array(extras, TEXT_MAP),
     }
-    for column, cells in values.items():
-        table[column] = pa.array(cells, ARROW_TYPE[kinds[column]])
+    table.update(typed)
     return pa.table(table)
 
 
