@@ -3,6 +3,7 @@
 Whether pages and server fit together is tested against the real server in `test_real_server.py`.
 """
 
+import json
 import math
 import random
 from datetime import UTC, datetime, timedelta
@@ -178,8 +179,6 @@ def traffic() -> dict[str, Any]:
 
 def story(request_id: str, model: str = "flights", label: str = "late", extra: dict[str, Any] | None = None) -> str:
     """The story as raw text, because 1 and 1.0 must stay two things."""
-    import json
-
     predicted = datetime(2013, 10, 3, 10, 40, tzinfo=UTC)
     features = {
         "carrier": "UA",
@@ -349,7 +348,7 @@ HOSTILE = [
     "&lt;img src=x onerror=alert(1)&gt;&#60;b&#62;",
     "../../../etc/passwd?x=1#y",
     "__proto__",
-    "\u202eевил\u0000\u2028 имя 模型",
+    "\u202e\u0435\u0432\u0438\u043b\u0000\u2028 \u6a21\u578b",  # right-to-left, NUL, a line separator, other scripts
 ]
 
 

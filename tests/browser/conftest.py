@@ -1,25 +1,26 @@
 """A real Chromium, and a server with our real pages whose API answers what a test tells it to."""
 
+from __future__ import annotations
+
 import json
-import os
+import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Request as BrowserRequest
 from tests.browser.canned import Answers
+from tests.waiting import eventually
 
 from upshot_server.routes.dashboard import router
 
-CHROMIUM = Path(os.environ.get("UPSHOT_TEST_CHROMIUM", "/usr/bin/chromium"))
 CHROMIUM_ARGS = [
     "--headless",
     "--no-sandbox",
@@ -31,32 +32,31 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 
+WATCH = """
+addEventListener('securitypolicyviolation', (event) =>
+  console.error(`refused by the policy: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+
 
 @dataclass
 class Canned:
-    """Our pages with an API that answers from `answers` (by raw path, or by path and version) and 404 otherwise."""
+    """Our pages with an API that answers from `answers` (by path, or by path and version) and 404 otherwise."""
 
     url: str
     answers: Answers = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def answer(self, request: Request) -> Response:
-        path = request.scope["raw_path"].decode()
+        """Answer as told. Paths are compared as what they mean: browsers escape fewer letters than Python does."""
+        path = unquote(request.scope["raw_path"].decode())
         self.asked.append(path)
         version = request.query_params.get("version")
-        # Browsers leave some letters as they are which Python escapes; both are the same address.
-        keys = [path] if version is None else [f"{path}?version={version}"]
+        wanted = path if version is None else f"{path}?version={version}"
         for key, (status, answer) in self.answers.items():
-            if key in keys or _same(key, keys[0]):
+            if unquote(key) == wanted:
                 body = answer if isinstance(answer, str) else json.dumps(answer)
                 return Response(body, status, media_type="application/json")
         return Response('{"title": "Not found", "status": 404}', 404, media_type="application/problem+json")
-
-
-def _same(key: str, asked: str) -> bool:
-    from urllib.parse import unquote
-
-    return unquote(key) == unquote(asked)
 
 
 @pytest.fixture(scope="session")
@@ -83,22 +83,12 @@ def canned(canned_server: Canned) -> Canned:
     return canned_server
 
 
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as started:
+@pytest.fixture(scope="module")  # not longer: Playwright's event loop would be in the way of other modules' tests
+def browser(chromium: Path) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield started
-
-
-@pytest.fixture(scope="session")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        missing = f"no Chromium at {CHROMIUM}: apt-get install chromium, or set UPSHOT_TEST_CHROMIUM"
-        if os.environ.get("UPSHOT_TEST_REQUIRE") == "all":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-    yield browser
-    browser.close()
+        started.close()
 
 
 @dataclass
@@ -112,27 +102,44 @@ class Watched:
     def clean(self, own: str) -> None:
         """No console error, no policy violation, and no request to any host but our own."""
         assert self.errors == []
-        assert [url for url in self.requests if not url.startswith((own + "/", "data:", "blob:"))] == []
+        assert [url for url in self.requests if not url.startswith((f"{own}/", "data:", "blob:"))] == []
+
+    def text(self, selector: str) -> str:
+        """What the first element of that kind says, in one line; empty while there is none."""
+        found = self.page.locator(selector)
+        return re.sub(r"\s+", " ", found.first.inner_text()).strip() if found.count() else ""
+
+    def says(self, selector: str, words: str) -> None:
+        """Wait until the element says these words."""
+
+        def said() -> bool:
+            text = self.text(selector)
+            assert words in text, f"{selector} says {text!r}, not {words!r}"
+            return True
+
+        eventually(said)
+
+    def charts(self, atleast: int = 1) -> None:
+        """Wait until so many charts are drawn."""
+        eventually(lambda: self.page.locator(".plot .main-svg").count() >= atleast)
 
 
 OpenPage = Callable[..., Watched]
 
-VIOLATIONS = "addEventListener('securitypolicyviolation', e => console.error('CSP: ' + e.violatedDirective + ' ' + e.blockedURI))"
-
 
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[OpenPage]:
-    """Open pages (`open_page(url, width=..., dark=...)`) in a browser profile of their own."""
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open pages (`open_page(url, width=..., dark=...)`), each in a browser profile of its own."""
     contexts = []
 
-    def opened(url: str, *, width: int = 1440, height: int = 900, dark: bool = False) -> Watched:
-        context = chromium.new_context(
+    def opened(url: str, *, width: int = 1440, height: int = 900, dark: bool = False, script: str = "") -> Watched:
+        context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             timezone_id="America/New_York",  # not UTC, so that a time shown in the browser's zone is found out
         )
         contexts.append(context)
-        context.add_init_script(VIOLATIONS)
+        context.add_init_script(WATCH + script)
         watched = Watched(context.new_page())
 
         def heard(message: ConsoleMessage) -> None:
@@ -152,16 +159,3 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     yield opened
     for context in contexts:
         context.close()
-
-
-def eventually(fact: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Wait until `fact()` is true; fail when that takes longer than `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.02)
-
-
-def segment(text: str) -> str:
-    """`text` as one part of an address."""
-    return quote(text, safe="")

@@ -94,10 +94,7 @@ def find(path: str) -> tuple[Asset, bool] | None:
 
     An old digest, from a page opened before an upgrade, still gets the file of that name, but not to keep.
     """
-    name, for_ever = path, False
-    head, _, rest = path.partition("/")
-    if rest and head not in {"panels"}:
-        name = rest
+    name = path if path in _own_files() else path.partition("/")[2] or path
     # Only known names reach the cache, so that made-up addresses cannot fill the memory.
     if name != PLOTLY and name not in _own_files():
         return None

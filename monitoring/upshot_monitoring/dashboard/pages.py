@@ -3,6 +3,7 @@
 Nothing here knows a web framework: each function takes what the address says and returns the page.
 """
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -69,14 +70,15 @@ def render_index() -> str:
     return _render("index.html")
 
 
+# The modules get names as JSON, because HTML does not keep every letter of an attribute (NUL, carriage return).
 def render_model(model: str) -> str:
     """One model's page. `model` is any string; whether it is known is for the API to say."""
-    return _render("model.html", model=model)
+    return _render("model.html", model=model, model_json=json.dumps(model))
 
 
 def render_request(request_id: str) -> str:
     """One request's story. `request_id` is any string; whether it is known is for the API to say."""
-    return _render("request.html", request_id=request_id)
+    return _render("request.html", request_id=request_id, request_json=json.dumps(request_id))
 
 
 def render_not_found() -> str:

@@ -5,7 +5,11 @@ import { h } from "./dom.js";
 let loading = null;
 function library() {
   loading ??= new Promise((resolve, reject) => {
-    const script = h("script", { src: document.body.dataset.plotly, onload: () => resolve(window.Plotly), onerror: reject });
+    const script = h("script", {
+      src: document.body.dataset.plotly,
+      onload: () => resolve(window.Plotly),
+      onerror: reject,
+    });
     document.head.append(script);
   });
   return loading;
@@ -29,22 +33,54 @@ export function faint(hex, alpha) {
 
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const shown = new Set();
-scheme.addEventListener("change", () => { for (const chart of shown) chart.render(); });
+scheme.addEventListener("change", () => {
+  for (const chart of shown) chart.render();
+});
 
-const LEGEND = { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", font: { size: 12 }, itemclick: "toggle", bgcolor: "rgba(0,0,0,0)" };
+const LEGEND = {
+  orientation: "h",
+  x: 0,
+  xanchor: "left",
+  y: 1.02,
+  yanchor: "bottom",
+  font: { size: 12 },
+  itemclick: "toggle",
+  bgcolor: "rgba(0,0,0,0)",
+};
 
 function house(layout) {
   const axis = {
-    gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, ticks: "", automargin: true,
-    tickfont: { size: 11, color: colour("--muted") }, title: { font: { size: 11, color: colour("--muted") }, standoff: 8 },
+    gridcolor: colour("--grid"),
+    linecolor: colour("--line"),
+    zeroline: false,
+    ticks: "",
+    automargin: true,
+    tickfont: { size: 11, color: colour("--muted") },
+    title: { font: { size: 11, color: colour("--muted") }, standoff: 8 },
   };
   const axes = { xaxis: {}, yaxis: {} };
   for (const key of Object.keys(layout)) if (/^[xy]axis\d*$/.test(key)) axes[key] = layout[key];
   const dressed = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 44, r: 12, t: 28, b: 30 }, hovermode: "closest",
-    font: { family: 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif', size: 12, color: colour("--ink") },
-    hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { size: 12, color: colour("--ink") }, align: "left", namelength: -1 },
-    showlegend: false, uirevision: "kept", bargap: 0.12, dragmode: "zoom",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 44, r: 12, t: 28, b: 30 },
+    hovermode: "closest",
+    font: {
+      family: 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif',
+      size: 12,
+      color: colour("--ink"),
+    },
+    hoverlabel: {
+      bgcolor: colour("--card"),
+      bordercolor: colour("--line"),
+      font: { size: 12, color: colour("--ink") },
+      align: "left",
+      namelength: -1,
+    },
+    showlegend: false,
+    uirevision: "kept",
+    bargap: 0.12,
+    dragmode: "zoom",
     ...layout,
   };
   dressed.legend = { ...LEGEND, ...layout.legend };
@@ -63,11 +99,23 @@ export class Chart {
   constructor(host, { height = 240 } = {}) {
     this.plot = h("div", { class: "plot", role: "img", style: { height: `${height}px` } });
     this.table = h("div", { class: "scroll numbers" });
-    this.details = h("details", { class: "as-table", ontoggle: () => this.tabulate() }, h("summary", {}, "Show as a table"), this.table);
+    this.details = h(
+      "details",
+      { class: "as-table", ontoggle: () => this.tabulate() },
+      h("summary", {}, "Show as a table"),
+      this.table,
+    );
     this.figure = h("figure", { class: "chart" }, this.plot, this.details);
     this.holding = false;
-    this.plot.addEventListener("pointerdown", () => { this.holding = true; });
-    this.release = () => { if (this.holding) { this.holding = false; this.render(); } };
+    this.plot.addEventListener("pointerdown", () => {
+      this.holding = true;
+    });
+    this.release = () => {
+      if (this.holding) {
+        this.holding = false;
+        this.render();
+      }
+    };
     window.addEventListener("pointerup", this.release);
     host.append(this.figure);
     shown.add(this);
@@ -91,15 +139,43 @@ export class Chart {
     }
     if (!this.build || !this.plot.isConnected) return;
     const { data, layout } = this.build();
-    await plotly.react(this.plot, data, house(layout ?? {}), { displayModeBar: false, responsive: true, showTips: false, doubleClick: "reset" });
+    await plotly.react(this.plot, data, house(layout ?? {}), {
+      displayModeBar: false,
+      responsive: true,
+      showTips: false,
+      doubleClick: "reset",
+    });
   }
 
   tabulate() {
     if (!this.details.open || !this.rows) return;
     const at = this.table.scrollTop;
-    this.table.replaceChildren(h("table", { class: "data small" },
-      h("thead", {}, h("tr", {}, this.head.map((word) => h("th", { scope: "col" }, word)))),
-      h("tbody", {}, this.rows().map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+    this.table.replaceChildren(
+      h(
+        "table",
+        { class: "data small" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            this.head.map((word) => h("th", { scope: "col" }, word)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          this.rows().map((row) =>
+            h(
+              "tr",
+              {},
+              row.map((cell) => h("td", {}, cell)),
+            ),
+          ),
+        ),
+      ),
+    );
     this.table.scrollTop = at;
   }
 

@@ -60,16 +60,28 @@ export function follow(parent, items, key, make, change) {
 /** A row of buttons of which one is chosen (a radio group: arrow keys move the choice). */
 export function choice(label, options, chosen, onchange) {
   const group = `choice-${label.replaceAll(/\W+/g, "-").toLowerCase()}`;
-  return h("fieldset", { class: "choice" }, h("legend", { class: "hidden" }, label), options.map(([value, text]) =>
-    h("label", {},
-      h("input", { type: "radio", name: group, value, checked: value === chosen, onchange: () => onchange(value) }),
-      h("span", {}, text))));
+  return h(
+    "fieldset",
+    { class: "choice" },
+    h("legend", { class: "hidden" }, label),
+    options.map(([value, text]) =>
+      h(
+        "label",
+        {},
+        h("input", { type: "radio", name: group, value, checked: value === chosen, onchange: () => onchange(value) }),
+        h("span", {}, text),
+      ),
+    ),
+  );
 }
 
 /** A drop-down list with its label beside it. */
 export function select(label, options, chosen, onchange) {
-  const list = h("select", { onchange: (event) => onchange(event.target.value) },
-    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  const list = h(
+    "select",
+    { onchange: (event) => onchange(event.target.value) },
+    options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+  );
   return h("label", { class: "select" }, h("span", {}, label), list);
 }
 

@@ -2,9 +2,15 @@
 
 /** A number as it stands in the answer's text. */
 export class Literal {
-  constructor(text) { this.text = text; }
-  get type() { return /[.eE]/.test(this.text) ? "float" : "integer"; }
-  toString() { return this.text; }
+  constructor(text) {
+    this.text = text;
+  }
+  get type() {
+    return /[.eE]/.test(this.text) ? "float" : "integer";
+  }
+  toString() {
+    return this.text;
+  }
 }
 
 // Strings are matched first, so that digits inside them are left alone.
@@ -16,7 +22,8 @@ export function parseExactly(text) {
   const mark = [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join("-");
   const marked = text.replace(TOKENS, (token) => (token[0] === '"' ? token : `"${mark}${token}"`));
   return JSON.parse(marked, (_, value) =>
-    (typeof value === "string" && value.startsWith(mark) ? new Literal(value.slice(mark.length)) : value));
+    typeof value === "string" && value.startsWith(mark) ? new Literal(value.slice(mark.length)) : value,
+  );
 }
 
 /** Plain numbers again, for places that calculate. */

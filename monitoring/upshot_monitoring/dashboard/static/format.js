@@ -28,7 +28,12 @@ export function share(value) {
   return `${(value * 100).toFixed(value === 0 || value === 1 ? 0 : 1)} %`;
 }
 
-const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const UNITS = [
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+];
 
 /** 15120 -> "4 h 12 min". */
 export function duration(seconds) {
@@ -48,8 +53,27 @@ export function duration(seconds) {
   return `${sign}${whole} ${unit}${part && whole < 100 ? ` ${part} ${lower[0]}` : ""}`;
 }
 
-const WORDS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+const WORDS = [
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
+const NUMBERS = [
+  "no",
+  "one",
+  "two",
+  "three",
+  "four",
+  "five",
+  "six",
+  "seven",
+  "eight",
+  "nine",
+  "ten",
+  "eleven",
+  "twelve",
+];
 
 /** 15120 -> "four hours", for sentences. */
 export function inWords(seconds) {
@@ -89,7 +113,9 @@ export function span(start, end) {
   if (from % 86400000 === 0 && to % 86400000 === 0) {
     return to - from === 86400000 ? `${iso(from, 10)} (UTC)` : `${iso(from, 10)} to ${iso(to - 1, 10)} (UTC)`;
   }
-  return iso(from, 10) === iso(to, 10) ? `${iso(from, 16)} to ${iso(to, 16).slice(11)} UTC` : `${iso(from, 16)} to ${iso(to, 16)} UTC`;
+  return iso(from, 10) === iso(to, 10)
+    ? `${iso(from, 16)} to ${iso(to, 16).slice(11)} UTC`
+    : `${iso(from, 16)} to ${iso(to, 16)} UTC`;
 }
 
 /** What plotly reads as a UTC time: it takes text without a zone at its word, but shifts numbers to the browser's zone. */

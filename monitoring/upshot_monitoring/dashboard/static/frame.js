@@ -1,12 +1,13 @@
 // What every page has: the live indicator, the server's clock, the search key, the line that says the server is gone.
 
 import { say } from "./dom.js";
-import { NONE, instant, utc } from "./format.js";
+import { NONE, instant, plural, utc } from "./format.js";
 import { Source, onState, pause, state } from "./live.js";
 
 const byId = (id) => document.getElementById(id);
 
-const status = new Source("/v1/status");
+/** The server's own state: version, clock, backlog. */
+export const status = new Source("/v1/status");
 /** The server's clock in ms since 1970 (a demo replays another year), or NaN while it is not known. */
 export const clock = { now: NaN };
 
@@ -16,9 +17,15 @@ status.subscribe(({ data }) => {
   const store = typeof data?.store === "string" ? data.store : (data?.store?.kind ?? data?.store?.engine);
   byId("foot-store").hidden = !store;
   if (store) say(byId("foot-store"), `Store: ${store}`);
+  const behind = data?.requests_to_join;
+  byId("foot-backlog").hidden = !behind;
+  if (behind) say(byId("foot-backlog"), `${plural(behind, "request")} waiting to be joined`);
+  failing = Boolean(data?.writer_failing);
   say(byId("foot-clock"), Number.isNaN(clock.now) ? "All times are UTC." : `Server clock: ${utc(clock.now, true)}`);
   show();
 });
+
+let failing = false;
 
 function show() {
   const known = !Number.isNaN(clock.now);
@@ -33,7 +40,9 @@ function show() {
     ? `The server does not answer. The numbers are from ${new Date(state.lastGood).toISOString().slice(11, 19)} UTC; trying again.`
     : "The server does not answer; trying again.";
   if (state.unreachable) say(trouble, words);
-  trouble.hidden = !state.unreachable;
+  else if (failing)
+    say(trouble, "The store takes no writes at the moment: predictions and labels are refused until it does.");
+  trouble.hidden = !state.unreachable && !failing;
 }
 
 byId("live-toggle").addEventListener("click", () => pause(!state.paused));
@@ -43,6 +52,6 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea, [contenteditable]");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
     event.preventDefault();
-    byId("find").focus();
+    byId("find").select();
   }
 });

@@ -13,21 +13,48 @@ const traffic = new Map();
 function sparkline(points) {
   const totals = new Map();
   for (const { start, predictions } of points) totals.set(start, (totals.get(start) ?? 0) + predictions);
-  const values = [...totals.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).slice(-90).map(([, n]) => n);
+  const values = [...totals.entries()]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .slice(-90)
+    .map(([, n]) => n);
   if (values.length < 2) return h("span", { class: "muted" }, NONE);
   const [width, height, most] = [120, 28, Math.max(...values, 1)];
-  const at = values.map((n, i) => `${((i / (values.length - 1)) * (width - 2) + 1).toFixed(1)},${(height - 2 - (n / most) * (height - 5)).toFixed(1)}`);
-  return s("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-    "aria-label": `Predictions by day, ${values.length} days, at most ${count(most)} a day` },
-  s("polygon", { points: `1,${height - 1} ${at.join(" ")} ${width - 1},${height - 1}` }), s("polyline", { points: at.join(" ") }));
+  const at = values.map(
+    (n, i) =>
+      `${((i / (values.length - 1)) * (width - 2) + 1).toFixed(1)},${(height - 2 - (n / most) * (height - 5)).toFixed(1)}`,
+  );
+  return s(
+    "svg",
+    {
+      class: "spark",
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      role: "img",
+      "aria-label": `Predictions by day, ${values.length} days, at most ${count(most)} a day`,
+    },
+    s("polygon", { points: `1,${height - 1} ${at.join(" ")} ${width - 1},${height - 1}` }),
+    s("polyline", { points: at.join(" ") }),
+  );
 }
 
 function row(item) {
   const cell = (label, properties) => h("td", { "data-label": label, ...properties });
-  const node = h("tr", {},
-    h("th", { scope: "row", "data-label": "Model" }, h("a", { href: `/models/${part(item.model)}`, class: "strong" }, name(item.model))),
-    cell("Health"), cell("Traffic", { class: "spark-cell" }), cell("Predictions", { class: "num" }), cell("Versions"), cell("First prediction", { class: "time" }),
-    cell("Last prediction", { class: "time" }));
+  const node = h(
+    "tr",
+    {},
+    h(
+      "th",
+      { scope: "row", "data-label": "Model" },
+      h("a", { href: `/models/${part(item.model)}`, class: "strong" }, name(item.model)),
+    ),
+    cell("Health"),
+    cell("Traffic", { class: "spark-cell" }),
+    cell("Predictions", { class: "num" }),
+    cell("Versions"),
+    cell("First prediction", { class: "time" }),
+    cell("Last prediction", { class: "time" }),
+  );
   return node;
 }
 
@@ -48,13 +75,17 @@ function update(node, item) {
   if (!traffic.has(item.model) && traffic.size < MOST_SPARKLINES) {
     const source = new Source(`/v1/models/${part(item.model)}/traffic?bucket=day`, { periodMs: 10000 });
     traffic.set(item.model, source);
-    source.subscribe(({ data }) => line.replaceChildren(data?.points ? sparkline(data.points) : h("span", { class: "muted" }, NONE)));
+    source.subscribe(({ data }) =>
+      line.replaceChildren(data?.points ? sparkline(data.points) : h("span", { class: "muted" }, NONE)),
+    );
   }
 }
 
 function firstSteps() {
   const here = location.origin;
-  say(byId("snippet-sdk"), `import upshot
+  say(
+    byId("snippet-sdk"),
+    `import upshot
 
 upshot.configure(url="${here}", model="fraud", model_version="1")
 
@@ -63,16 +94,25 @@ request_id = upshot.log_prediction(
     prediction=0.93,
 )
 upshot.flush()      # at the end of a script; a service need not
-print(request_id)   # keep it: the label will refer to it`);
-  say(byId("snippet-curl"), `curl ${here}/v1/labels -H 'content-type: application/json' \\
-  -d '{"request_id": "REQUEST_ID", "name": "label", "value": 1}'`);
+print(request_id)   # keep it: the label will refer to it`,
+  );
+  say(
+    byId("snippet-curl"),
+    `curl ${here}/v1/labels -H 'content-type: application/json' \\
+  -d '{"request_id": "REQUEST_ID", "name": "label", "value": 1}'`,
+  );
 }
 
 new Source("/v1/models").subscribe(({ status, data }) => {
   const loading = byId("index-loading");
   if (!data) {
     loading.hidden = false;
-    say(loading, status === 401 || status === 403 ? "This server asks for an API key, and this page has none." : "The list of models cannot be read just now.");
+    say(
+      loading,
+      status === 401 || status === 403
+        ? "This server asks for an API key, and this page has none."
+        : "The list of models cannot be read just now.",
+    );
     return;
   }
   loading.hidden = true;

@@ -3,6 +3,7 @@
 
 const PERIOD_MS = 3000;
 const HIDDEN_PERIOD_MS = 60000;
+const RETRY_MS = 1000;
 const LONGEST_WAIT_MS = 30000;
 const TIMEOUT_MS = 20000;
 
@@ -12,19 +13,32 @@ let paused = false;
 let lastGood = null;
 
 export const state = {
-  get paused() { return paused; },
-  get lastGood() { return lastGood; },
+  get paused() {
+    return paused;
+  },
+  get lastGood() {
+    return lastGood;
+  },
   /** Whether any source could not reach the server at its last try. */
-  get unreachable() { return [...sources].some((source) => source.failures > 1); },
+  get unreachable() {
+    return [...sources].some((source) => source.failures > 1);
+  },
 };
 
 /** Be told whenever the connection or the pause changes. */
-export function onState(listener) { listeners.add(listener); }
-function announce() { for (const listener of listeners) listener(state); }
+export function onState(listener) {
+  listeners.add(listener);
+}
+function announce() {
+  for (const listener of listeners) listener(state);
+}
 
 export function pause(value) {
   paused = value;
-  for (const source of sources) if (!paused) source.soon();
+  for (const source of sources) {
+    clearTimeout(source.timer);
+    if (!paused) source.soon();
+  }
   announce();
 }
 
@@ -34,7 +48,16 @@ export function pause(value) {
  */
 export class Source {
   constructor(address, { periodMs = PERIOD_MS, parse = JSON.parse } = {}) {
-    Object.assign(this, { address, periodMs, parse, subscribers: new Set(), failures: 0, answer: null, timer: null, asking: null });
+    Object.assign(this, {
+      address,
+      periodMs,
+      parse,
+      subscribers: new Set(),
+      failures: 0,
+      answer: null,
+      timer: null,
+      asking: null,
+    });
     sources.add(this);
     this.soon();
   }
@@ -74,7 +97,11 @@ export class Source {
     this.asking = abort;
     const started = performance.now();
     try {
-      const response = await fetch(this.address, { signal: abort.signal, headers: { accept: "application/json" }, cache: "no-store" });
+      const response = await fetch(this.address, {
+        signal: abort.signal,
+        headers: { accept: "application/json" },
+        cache: "no-store",
+      });
       const text = await response.text();
       if (this.asking !== abort) return;
       if (response.status >= 500) throw new Error(`the server answered ${response.status}`);
@@ -104,18 +131,25 @@ export class Source {
   tell(answer = this.answer) {
     for (const subscriber of this.subscribers) {
       // One panel that cannot cope with an answer must not stop the others.
-      try { subscriber(answer); } catch (error) { reportError(error); }
+      try {
+        subscriber(answer);
+      } catch (error) {
+        reportError(error);
+      }
     }
   }
 
   wait(tookMs) {
     if (paused || !sources.has(this)) return;
     const usual = document.hidden ? HIDDEN_PERIOD_MS : this.periodMs;
-    const afterFailure = this.failures ? Math.min(LONGEST_WAIT_MS, usual * 2 ** (this.failures - 1)) : 0;
-    this.timer = setTimeout(() => this.ask(), Math.max(usual, tookMs * 4, afterFailure));
+    // After a failure: soon at first, then ever more rarely.
+    const pause = this.failures ? Math.min(LONGEST_WAIT_MS, RETRY_MS * 2 ** (this.failures - 1)) : usual;
+    this.timer = setTimeout(() => this.ask(), Math.max(pause, tookMs * 4));
   }
 }
 
-document.addEventListener("visibilitychange", () => {
+function askAll() {
   if (!document.hidden && !paused) for (const source of sources) source.soon();
-});
+}
+document.addEventListener("visibilitychange", askAll);
+window.addEventListener("online", askAll);

@@ -15,8 +15,14 @@ import * as traffic from "./panels/traffic.js";
 import * as versions from "./panels/versions.js";
 
 const MOST_VERSIONS = 4;
-const RANGES = [["1d", "24 h"], ["7d", "7 d"], ["30d", "30 d"], ["90d", "90 d"], ["all", "All"]];
-const model = document.getElementById("main").dataset.model;
+const RANGES = [
+  ["1d", "24 h"],
+  ["7d", "7 d"],
+  ["30d", "30 d"],
+  ["90d", "90 d"],
+  ["all", "All"],
+];
+const model = JSON.parse(document.getElementById("main").dataset.model);
 const base = `/v1/models/${part(model)}`;
 const asked = new URLSearchParams(location.search);
 
@@ -38,7 +44,9 @@ const context = {
   onVersions: new Set(),
   onRange: new Set(),
   /** The style sheet's name of the colour that stands for a version everywhere on the page. */
-  colourOf(version) { return `--v${(Math.max(0, this.versions.indexOf(version)) % 6) + 1}`; },
+  colourOf(version) {
+    return `--v${(Math.max(0, this.versions.indexOf(version)) % 6) + 1}`;
+  },
   /** Start of the chosen range (ms), or -Infinity; counted from the newest prediction on the server's clock, to the hour. */
   rangeStart() {
     const days = Number.parseInt(this.range, 10);
@@ -46,7 +54,9 @@ const context = {
     return Number.isNaN(days) || Number.isNaN(end) ? -Infinity : Math.floor(end / 3600000) * 3600000 - days * 86400000;
   },
   /** The length of a performance window that suits the range. */
-  window() { return { "1d": "1h", "7d": "6h" }[this.range] ?? "1d"; },
+  window() {
+    return { "1d": "1h", "7d": "6h" }[this.range] ?? "1d";
+  },
   performanceAddress(version) {
     const query = new URLSearchParams({ window: this.window(), version });
     const start = this.rangeStart();
@@ -80,21 +90,37 @@ function followVersions(names) {
   if (changed) for (const listener of context.onVersions) listener();
 }
 
-document.getElementById("range").append(choice("Range", RANGES, context.range, (value) => {
-  context.range = value;
-  context.remember("range", value);
-  followVersions(context.versions);
-  for (const listener of context.onRange) listener();
-}));
+document.getElementById("range").append(
+  choice("Range", RANGES, context.range, (value) => {
+    context.range = value;
+    context.remember("range", value);
+    followVersions(context.versions);
+    for (const listener of context.onRange) listener();
+  }),
+);
 
-for (const [id, panel] of Object.entries({ figures, performance: performance_, versions, drift, traffic, funnel, labels, "training-sets": trainingSets })) {
+for (const [id, panel] of Object.entries({
+  figures,
+  performance: performance_,
+  versions,
+  drift,
+  traffic,
+  funnel,
+  labels,
+  "training-sets": trainingSets,
+})) {
   panel.mount(document.getElementById(id), context);
 }
 
 context.sources.model.subscribe(({ status, data }) => {
   const sub = document.getElementById("model-sub");
   if (!data) {
-    say(sub, status === 404 ? "No prediction of this model has arrived yet. This page will notice when one does." : "This model cannot be read just now.");
+    say(
+      sub,
+      status === 404
+        ? "No prediction of this model has arrived yet. This page will notice when one does."
+        : "This model cannot be read just now.",
+    );
     return;
   }
   const known = (data.versions ?? []).map((one) => (typeof one === "object" ? one : { version: one }));

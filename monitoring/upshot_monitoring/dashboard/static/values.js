@@ -24,7 +24,10 @@ export function write(value, nonFinite = false) {
   if (value instanceof Literal) return value.text;
   if (nonFinite && NON_FINITE.has(value)) return value;
   if (Array.isArray(value)) return `[${value.map((one) => write(one, nonFinite)).join(", ")}]`;
-  if (value && typeof value === "object") return `{${Object.entries(value).map(([key, one]) => `${JSON.stringify(key)}: ${write(one, nonFinite)}`).join(", ")}}`;
+  if (value && typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([key, one]) => `${JSON.stringify(key)}: ${write(one, nonFinite)}`)
+      .join(", ")}}`;
   return JSON.stringify(value);
 }
 
@@ -35,5 +38,10 @@ export function show(value, nonFinite = false) {
   const text = write(value, nonFinite);
   const kind = value === ABSENT || value === null ? "nothing" : "";
   if ([...text].length <= LONGEST) return h("code", { class: `value ${kind}`, dir: "ltr" }, text);
-  return h("details", { class: "long" }, h("summary", {}, h("code", { class: "value", dir: "ltr" }, `${[...text].slice(0, LONGEST).join("")}…`)), h("code", { class: "value", dir: "ltr" }, text));
+  return h(
+    "details",
+    { class: "long" },
+    h("summary", {}, h("code", { class: "value", dir: "ltr" }, `${[...text].slice(0, LONGEST).join("")}…`)),
+    h("code", { class: "value", dir: "ltr" }, text),
+  );
 }

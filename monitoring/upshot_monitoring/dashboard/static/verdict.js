@@ -12,16 +12,33 @@ const PATHS = {
 
 /** A word with its icon; `tone` is good, bad, none, wait or back. */
 export function badge(tone, word, title) {
-  return h("span", { class: `badge ${tone}`, title },
-    s("svg", { viewBox: "0 0 16 16", width: 13, height: 13, "aria-hidden": "true" },
-      s("path", { d: PATHS[tone] ?? PATHS.none, fill: "none", stroke: "currentColor", "stroke-width": 1.9,
-        "stroke-linecap": "round", "stroke-linejoin": "round" })),
-    h("span", {}, word));
+  return h(
+    "span",
+    { class: `badge ${tone}`, title },
+    s(
+      "svg",
+      { viewBox: "0 0 16 16", width: 13, height: 13, "aria-hidden": "true" },
+      s("path", {
+        d: PATHS[tone] ?? PATHS.none,
+        fill: "none",
+        stroke: "currentColor",
+        "stroke-width": 1.9,
+        "stroke-linecap": "round",
+        "stroke-linejoin": "round",
+      }),
+    ),
+    h("span", {}, word),
+  );
 }
 
 const REASONS = {
-  too_few_rows: "too few rows", few_rows: "too few rows", no_reference: "no reference", constant: "constant",
-  no_rows: "no rows", new_feature: "not in the reference", missing_feature: "not served",
+  too_few_rows: "too few rows",
+  few_rows: "too few rows",
+  no_reference: "no reference",
+  constant: "constant",
+  no_rows: "no rows",
+  new_feature: "not in the reference",
+  missing_feature: "not served",
 };
 
 /** Why there is no verdict, in words. */
@@ -30,7 +47,12 @@ export const reason = (code) => (code ? (REASONS[code] ?? String(code).replaceAl
 export function verdict(word, why) {
   if (word === "ok") return badge("good", "ok");
   if (word === "drift") return badge("bad", "drift");
-  return h("span", { class: "verdict" }, badge("none", "no verdict"), why ? h("span", { class: "why" }, reason(why)) : null);
+  return h(
+    "span",
+    { class: "verdict" },
+    badge("none", "no verdict"),
+    why ? h("span", { class: "why" }, reason(why)) : null,
+  );
 }
 
 const HEALTH = { ok: ["good", "healthy"], warning: ["bad", "warning"], error: ["bad", "problem"] };
@@ -40,9 +62,19 @@ export function health(value) {
   const status = typeof value === "string" ? value : value?.status;
   if (!status) return badge("none", "unknown");
   const [tone, word] = HEALTH[status] ?? ["none", String(status)];
-  const said = typeof value === "object" ? (value.reasons ?? value.messages ?? value.problems ?? value.reason ?? value.message) : null;
-  const why = (Array.isArray(said) ? said : said ? [said] : []).map((one) => (typeof one === "string" ? one : (one.message ?? one.code ?? "")));
-  return h("span", { class: "verdict" }, badge(tone, word), why.length ? h("span", { class: "why" }, why.join("; ").replaceAll("_", " ")) : null);
+  const said =
+    typeof value === "object"
+      ? (value.reasons ?? value.messages ?? value.problems ?? value.reason ?? value.message)
+      : null;
+  const why = (Array.isArray(said) ? said : said ? [said] : []).map((one) =>
+    typeof one === "string" ? one : (one.message ?? one.code ?? ""),
+  );
+  return h(
+    "span",
+    { class: "verdict" },
+    badge(tone, word),
+    why.length ? h("span", { class: "why" }, why.join("; ").replaceAll("_", " ")) : null,
+  );
 }
 
 const STATES = { labelled: "good", defaulted: "good", pending: "wait", retracted: "back", censored: "none" };

@@ -7,12 +7,24 @@ import { reason, verdict } from "../verdict.js";
 import { Feature } from "./feature.js";
 
 const FEW = 40;
-const KINDS = [["drift", "Drift"], ["skew", "Skew"]];
+const KINDS = [
+  ["drift", "Drift"],
+  ["skew", "Skew"],
+];
 const MEANING = {
   drift: "Serving now against its baseline",
   skew: "Serving now against the training data",
 };
-const HEADS = [["Feature"], ["Verdict"], ["Statistic against threshold"], ["Threshold", "num"], ["Method"], ["Kind"], ["Reference rows", "num"], ["Current rows", "num"]];
+const HEADS = [
+  ["Feature"],
+  ["Verdict"],
+  ["Statistic against threshold"],
+  ["Threshold", "num minor"],
+  ["Method", "minor"],
+  ["Kind", "minor"],
+  ["Reference rows", "num minor"],
+  ["Current rows", "num minor"],
+];
 const ORDER = { drift: 0, ok: 1, no_verdict: 2 };
 
 /** P-values are small where distributions differ; every other statistic is large there. */
@@ -32,20 +44,56 @@ export function mount(section, context) {
   let order = [];
   const open = new Map();
 
-  const search = h("input", { type: "search", placeholder: "Filter features", "aria-label": "Filter features", oninput: () => { wanted = search.value.toLowerCase(); show(); } });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Filter features",
+    "aria-label": "Filter features",
+    oninput: () => {
+      wanted = search.value.toLowerCase();
+      show();
+    },
+  });
   const rows = h("tbody");
-  const more = h("button", { type: "button", class: "quiet", onclick: () => { all = true; show(); } });
-  const table = h("div", { class: "scroll" }, h("table", { class: "data stack features" }, h("caption", { class: "hidden" }, "Features with their verdicts, the most changed first"),
-    h("thead", {}, h("tr", {}, HEADS.map(([word, style]) => h("th", { scope: "col", class: style }, word)))), rows), more);
+  const more = h("button", {
+    type: "button",
+    class: "quiet",
+    onclick: () => {
+      all = true;
+      show();
+    },
+  });
+  const table = h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      { class: "data stack features" },
+      h("caption", { class: "hidden" }, "Features with their verdicts, the most changed first"),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          HEADS.map(([word, style]) => h("th", { scope: "col", class: style }, word)),
+        ),
+      ),
+      rows,
+    ),
+    more,
+  );
   const blank = h("div");
   body.replaceChildren(blank, table);
 
-  controls.append(search, choice("Compare", KINDS, kind, (value) => {
-    kind = value;
-    context.remember("compare", value);
-    order = [];
-    turn();
-  }));
+  controls.append(
+    search,
+    choice("Compare", KINDS, kind, (value) => {
+      kind = value;
+      context.remember("compare", value);
+      order = [];
+      turn();
+    }),
+  );
 
   function toggle(feature) {
     if (open.has(feature)) {
@@ -57,12 +105,34 @@ export function mount(section, context) {
 
   function make({ feature, detail }) {
     if (detail) return h("tr", { class: "detail" }, h("td", { colspan: HEADS.length }, open.get(feature).node));
-    const bar = h("div", { class: "against", "aria-hidden": "true" }, h("div", { class: "against-fill" }), h("div", { class: "against-mark" }));
+    const bar = h(
+      "div",
+      { class: "against", "aria-hidden": "true" },
+      h("div", { class: "against-fill" }),
+      h("div", { class: "against-mark" }),
+    );
     const cell = (i, ...inside) => h("td", { class: HEADS[i][1], "data-label": HEADS[i][0] }, ...inside);
-    return h("tr", { class: "feature" },
-      h("th", { scope: "row", "data-label": "Feature" }, h("button", { type: "button", class: "open", "aria-expanded": "false", onclick: () => toggle(feature) },
-        h("span", { class: "caret", "aria-hidden": "true" }), name(feature))),
-      cell(1), cell(2, h("div", { class: "measure" }, h("span", { class: "strong" }), bar)), cell(3), cell(4), cell(5), cell(6), cell(7));
+    return h(
+      "tr",
+      { class: "feature" },
+      h(
+        "th",
+        { scope: "row", "data-label": "Feature" },
+        h(
+          "button",
+          { type: "button", class: "open", "aria-expanded": "false", onclick: () => toggle(feature) },
+          h("span", { class: "caret", "aria-hidden": "true" }),
+          name(feature),
+        ),
+      ),
+      cell(1),
+      cell(2, h("div", { class: "measure" }, h("span", { class: "strong" }), bar)),
+      cell(3),
+      cell(4),
+      cell(5),
+      cell(6),
+      cell(7),
+    );
   }
 
   function update(node, { one, detail }) {
@@ -95,7 +165,9 @@ export function mount(section, context) {
   function sorted(features) {
     const busy = open.size || table.matches(":hover") || table.contains(document.activeElement);
     if (!busy || !order.length) {
-      order = [...features].sort((a, b) => (ORDER[a.verdict] ?? 3) - (ORDER[b.verdict] ?? 3) || excess(b) - excess(a)).map((one) => one.feature);
+      order = [...features]
+        .sort((a, b) => (ORDER[a.verdict] ?? 3) - (ORDER[b.verdict] ?? 3) || excess(b) - excess(a))
+        .map((one) => one.feature);
     }
     const rank = new Map(order.map((feature, i) => [feature, i]));
     return [...features].sort((a, b) => (rank.get(a.feature) ?? order.length) - (rank.get(b.feature) ?? order.length));
@@ -103,9 +175,15 @@ export function mount(section, context) {
 
   function describe(data) {
     const baseline = data.baseline;
-    const said = typeof baseline === "string" ? baseline : (baseline?.id ?? baseline?.reference ?? (baseline?.start ? span(baseline.start, baseline.end) : null));
+    const said =
+      typeof baseline === "string"
+        ? baseline
+        : (baseline?.id ?? baseline?.reference ?? (baseline?.start ? span(baseline.start, baseline.end) : null));
     const window = data.window?.start ? ` Window: ${span(data.window.start, data.window.end)}.` : "";
-    say(note, `${MEANING[kind]}${said ? ` (${said})` : ""}.${window}${typeof data.drifted_share === "number" ? ` ${share(data.drifted_share)} of the judged features drifted.` : ""}`);
+    say(
+      note,
+      `${MEANING[kind]}${said ? ` (${said})` : ""}.${window}${typeof data.drifted_share === "number" ? ` ${share(data.drifted_share)} of the judged features drifted.` : ""}`,
+    );
   }
 
   function show() {
@@ -115,7 +193,13 @@ export function mount(section, context) {
     search.hidden = features.length < 8;
     if (!features.length) {
       say(note, `${MEANING[kind]}.`);
-      blank.replaceChildren(empty(answer ? `Not yet: ${kind === "skew" ? "there is no reference to compare with. Add the training set with upshot reference add" : "there is nothing to compare this model's serving with"}.` : "Loading…"));
+      blank.replaceChildren(
+        empty(
+          answer
+            ? `Not yet: ${kind === "skew" ? "there is no reference to compare with. Add the training set with upshot reference add" : "there is nothing to compare this model's serving with"}.`
+            : "Loading…",
+        ),
+      );
       return;
     }
     blank.replaceChildren();
@@ -124,7 +208,14 @@ export function mount(section, context) {
     const visible = all || wanted ? matching : matching.slice(0, FEW);
     more.hidden = visible.length === matching.length;
     say(more, `Show all ${count(matching.length)} features`);
-    const items = visible.flatMap((one) => (open.has(one.feature) ? [{ one, feature: one.feature }, { one, feature: one.feature, detail: true }] : [{ one, feature: one.feature }]));
+    const items = visible.flatMap((one) =>
+      open.has(one.feature)
+        ? [
+            { one, feature: one.feature },
+            { one, feature: one.feature, detail: true },
+          ]
+        : [{ one, feature: one.feature }],
+    );
     follow(rows, items, (item) => `${item.detail ? "detail" : "row"} ${item.feature}`, make, update);
     for (const one of visible) open.get(one.feature)?.judgedBy(one, kind);
   }
@@ -136,6 +227,8 @@ export function mount(section, context) {
     } else source = new Source(`${context.base}/skew`, { periodMs: 5000 }).subscribe(show);
     show();
   }
-  context.sources.drift.subscribe(() => { if (kind === "drift") show(); });
+  context.sources.drift.subscribe(() => {
+    if (kind === "drift") show();
+  });
   turn();
 }

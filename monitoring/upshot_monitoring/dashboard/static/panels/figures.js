@@ -12,41 +12,81 @@ export function primaryLabel(labels, config) {
 }
 
 export function mount(section, context) {
-  const facts = new Map([["predictions", {}], ["coverage", {}], ["metric", {}], ["drift", {}], ["delay", {}]]);
+  const facts = new Map([
+    ["predictions", {}],
+    ["coverage", {}],
+    ["metric", {}],
+    ["drift", {}],
+    ["delay", {}],
+  ]);
   let saidAt = 0;
 
   function make() {
-    return h("div", { class: "figure" }, h("p", { class: "figure-label" }), h("p", { class: "figure-value" }), h("p", { class: "figure-more" }));
+    return h(
+      "div",
+      { class: "figure" },
+      h("p", { class: "figure-label" }),
+      h("p", { class: "figure-value" }),
+      h("p", { class: "figure-more" }),
+    );
   }
 
   function show() {
-    follow(section, [...facts.entries()], ([key]) => key, make, (node, [, fact]) => {
-      say(node.children[0], fact.label ?? " ");
-      say(node.children[1], fact.value ?? NONE);
-      say(node.children[2], fact.more ?? " ");
-      node.dataset.tone = fact.tone ?? "";
-    });
+    follow(
+      section,
+      [...facts.entries()],
+      ([key]) => key,
+      make,
+      (node, [, fact]) => {
+        say(node.children[0], fact.label ?? " ");
+        say(node.children[1], fact.value ?? NONE);
+        say(node.children[2], fact.more ?? " ");
+        node.dataset.tone = fact.tone ?? "";
+      },
+    );
     // Spoken now and then only: numbers that move every few seconds would never let a screen reader finish.
     if (Date.now() - saidAt > SAY_EVERY_MS && facts.get("predictions").value) {
       saidAt = Date.now();
-      say(document.getElementById("figures-said"), [...facts.values()].filter((fact) => fact.value)
-        .map((fact) => `${fact.label}: ${fact.value}`).join(". "));
+      say(
+        document.getElementById("figures-said"),
+        [...facts.values()]
+          .filter((fact) => fact.value)
+          .map((fact) => `${fact.label}: ${fact.value}`)
+          .join(". "),
+      );
     }
   }
 
   context.sources.model.subscribe(({ data }) => {
     const versions = data?.versions ?? [];
-    const total = data?.predictions ?? (versions.length ? versions.reduce((sum, one) => sum + (one.predictions ?? 0), 0) : undefined);
-    facts.set("predictions", { label: "Predictions", value: count(total), more: versions.length > 1 ? `${versions.length} versions` : versions.length ? `version ${versions[0].version}` : "none yet" });
+    const total =
+      data?.predictions ??
+      (versions.length ? versions.reduce((sum, one) => sum + (one.predictions ?? 0), 0) : undefined);
+    facts.set("predictions", {
+      label: "Predictions",
+      value: count(total),
+      more:
+        versions.length > 1
+          ? `${versions.length} versions`
+          : versions.length
+            ? `version ${versions[0].version}`
+            : "none yet",
+    });
     show();
   });
 
   context.sources.labels.subscribe(({ data }) => {
     const label = primaryLabel(data?.labels);
-    facts.set("coverage", { label: "Label coverage", value: share(label?.coverage),
-      more: label ? `${count(label.pending)} pending` : "no label yet" });
-    facts.set("delay", { label: "Label delay, median", value: duration(label?.delay_s?.p50),
-      more: label?.delay_s ? `90 % within ${duration(label.delay_s.p90)}` : "no label yet" });
+    facts.set("coverage", {
+      label: "Label coverage",
+      value: share(label?.coverage),
+      more: label ? `${count(label.pending)} pending` : "no label yet",
+    });
+    facts.set("delay", {
+      label: "Label delay, median",
+      value: duration(label?.delay_s?.p50),
+      more: label?.delay_s ? `90 % within ${duration(label.delay_s.p90)}` : "no label yet",
+    });
     show();
   });
 
@@ -54,9 +94,16 @@ export function mount(section, context) {
     const features = data?.features ?? [];
     const drifted = features.filter((one) => one.verdict === "drift");
     const judged = features.filter((one) => one.verdict !== "no_verdict");
-    facts.set("drift", { label: "Features drifting", value: judged.length ? `${drifted.length} of ${judged.length}` : NONE,
+    facts.set("drift", {
+      label: "Features drifting",
+      value: judged.length ? `${drifted.length} of ${judged.length}` : NONE,
       tone: drifted.length ? "bad" : "",
-      more: !features.length ? "no comparison yet" : judged.length < features.length ? `${features.length - judged.length} without a verdict` : "all judged" });
+      more: !features.length
+        ? "no comparison yet"
+        : judged.length < features.length
+          ? `${features.length - judged.length} without a verdict`
+          : "all judged",
+    });
     show();
   });
 
@@ -71,13 +118,18 @@ export function mount(section, context) {
 
   // The newest version that has matured rows speaks for the model.
   function metric() {
-    const newest = [...context.versions].reverse().find((version) => context.performance.get(version)?.answer?.data?.overall?.matured);
+    const newest = [...context.versions]
+      .reverse()
+      .find((version) => context.performance.get(version)?.answer?.data?.overall?.matured);
     const overall = newest && context.performance.get(newest).answer.data.overall;
     const chosen = overall && metricsIn([{ overall }])[0];
     if (chosen) {
       const [low, high] = overall.intervals?.[chosen] ?? [];
-      facts.set("metric", { label: `${metricName(chosen)}, version ${newest}`, value: figure(overall.metrics[chosen]),
-        more: low === undefined ? `${count(overall.matured)} matured rows` : `${figure(low)} to ${figure(high)}` });
+      facts.set("metric", {
+        label: `${metricName(chosen)}, version ${newest}`,
+        value: figure(overall.metrics[chosen]),
+        more: low === undefined ? `${count(overall.matured)} matured rows` : `${figure(low)} to ${figure(high)}`,
+      });
     } else facts.set("metric", { label: "Performance", more: "no matured rows yet" });
     show();
   }

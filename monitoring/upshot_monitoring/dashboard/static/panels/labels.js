@@ -5,20 +5,49 @@ import { empty, follow, h, name, place, say } from "../dom.js";
 import { count, duration, share } from "../format.js";
 
 const STATES = [
-  ["labelled", "a label has arrived"], ["defaulted", "window closed, the default applies"], ["pending", "still waited for"],
-  ["retracted", "taken back"], ["censored", "cannot be known"],
+  ["labelled", "a label has arrived"],
+  ["defaulted", "window closed, the default applies"],
+  ["pending", "still waited for"],
+  ["retracted", "taken back"],
+  ["censored", "cannot be known"],
 ];
 const TICKS_S = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 90 * 86400, 365 * 86400];
 
 function make(label) {
-  const node = h("section", { class: "label-block", "aria-label": `Label ${label.name}` },
-    h("div", {}, h("h3", {}, name(label.name), " ", h("span", { class: "muted", "data-part": "coverage" })),
-      h("div", { class: "states-bar", "aria-hidden": "true" }, STATES.map(([state]) => h("div", { class: `state-${state}` }))),
-      h("dl", { class: "states" }, STATES.map(([state, meaning]) => h("div", {},
-        h("dt", {}, h("span", { class: `swatch state-${state}`, "aria-hidden": "true" }), state, h("span", { class: "why" }, ` ${meaning}`)),
-        h("dd", {}, h("span", { class: "strong" }), h("span", { class: "muted" }))))),
-      h("p", { class: "sub", "data-part": "orphans" })),
-    h("div", { "data-part": "delay" }, h("h4", {}, "Arrival of labels after the prediction")));
+  const node = h(
+    "section",
+    { class: "label-block", "aria-label": `Label ${label.name}` },
+    h(
+      "div",
+      {},
+      h("h3", {}, name(label.name), " ", h("span", { class: "muted", "data-part": "coverage" })),
+      h(
+        "div",
+        { class: "states-bar", "aria-hidden": "true" },
+        STATES.map(([state]) => h("div", { class: `state-${state}` })),
+      ),
+      h(
+        "dl",
+        { class: "states" },
+        STATES.map(([state, meaning]) =>
+          h(
+            "div",
+            {},
+            h(
+              "dt",
+              {},
+              h("span", { class: `swatch state-${state}`, "aria-hidden": "true" }),
+              state,
+              h("span", { class: "why" }, ` ${meaning}`),
+            ),
+            h("dd", {}, h("span", { class: "strong" }), h("span", { class: "muted" })),
+          ),
+        ),
+      ),
+      h("p", { class: "sub", "data-part": "orphans" }),
+    ),
+    h("div", { "data-part": "delay" }, h("h4", {}, "Arrival of labels after the prediction")),
+  );
   node.chart = new Chart(place(node, "delay"), { height: 210 });
   node.delays = h("p", { class: "sub" });
   place(node, "delay").append(node.delays);
@@ -26,26 +55,49 @@ function make(label) {
 }
 
 function curve(node, label) {
-  const points = (label.delay_curve ?? []).filter(([seconds, of]) => typeof seconds === "number" && typeof of === "number");
+  const points = (label.delay_curve ?? []).filter(
+    ([seconds, of]) => typeof seconds === "number" && typeof of === "number",
+  );
   place(node, "delay").hidden = points.length < 2;
   if (points.length < 2) return;
   // Zero has no place on the logarithmic axis that delays from seconds to months need.
   const seen = points.filter(([seconds]) => seconds > 0);
   const ends = [Math.min(...seen.map(([seconds]) => seconds)), Math.max(...seen.map(([seconds]) => seconds))];
-  node.chart.draw(() => {
-    const shade = colour("--v1");
-    const ticks = TICKS_S.filter((seconds) => seconds >= ends[0] / 3 && seconds <= ends[1] * 3);
-    return {
-      data: [{ type: "scatter", mode: "lines", x: seen.map(([seconds]) => seconds), y: seen.map(([, of]) => of * 100), line: { color: shade, width: 2 }, fill: "tozeroy",
-        fillcolor: faint(shade, 0.12), text: seen.map(([seconds, of]) => `${share(of)} within ${duration(seconds)}`), hovertemplate: "%{text}<extra></extra>" }],
-      layout: { margin: { l: 48, r: 16, t: 10, b: 30 }, xaxis: { type: "log", tickvals: ticks, ticktext: ticks.map(duration) },
-        yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticksuffix: " %" } },
-    };
-  }, {
-    summary: `Half of the labels arrive within ${duration(label.delay_s?.p50)}, 90 % within ${duration(label.delay_s?.p90)}.`,
-    head: ["Within", "Share of labels"], rows: () => points.map(([seconds, of]) => [duration(seconds), share(of)]),
-  });
-  say(node.delays, `Half within ${duration(label.delay_s?.p50)}, 90 % within ${duration(label.delay_s?.p90)}, 99 % within ${duration(label.delay_s?.p99)}.`);
+  node.chart.draw(
+    () => {
+      const shade = colour("--v1");
+      const ticks = TICKS_S.filter((seconds) => seconds >= ends[0] / 3 && seconds <= ends[1] * 3);
+      return {
+        data: [
+          {
+            type: "scatter",
+            mode: "lines",
+            x: seen.map(([seconds]) => seconds),
+            y: seen.map(([, of]) => of * 100),
+            line: { color: shade, width: 2 },
+            fill: "tozeroy",
+            fillcolor: faint(shade, 0.12),
+            text: seen.map(([seconds, of]) => `${share(of)} within ${duration(seconds)}`),
+            hovertemplate: "%{text}<extra></extra>",
+          },
+        ],
+        layout: {
+          margin: { l: 48, r: 16, t: 10, b: 30 },
+          xaxis: { type: "log", tickvals: ticks, ticktext: ticks.map(duration) },
+          yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticksuffix: " %" },
+        },
+      };
+    },
+    {
+      summary: `Half of the labels arrive within ${duration(label.delay_s?.p50)}, 90 % within ${duration(label.delay_s?.p90)}.`,
+      head: ["Within", "Share of labels"],
+      rows: () => points.map(([seconds, of]) => [duration(seconds), share(of)]),
+    },
+  );
+  say(
+    node.delays,
+    `Half within ${duration(label.delay_s?.p50)}, 90 % within ${duration(label.delay_s?.p90)}, 99 % within ${duration(label.delay_s?.p99)}.`,
+  );
 }
 
 function update(node, label) {
@@ -59,8 +111,14 @@ function update(node, label) {
     say(numbers.children[1], share(of));
   });
   const orphans = label.orphans;
-  say(place(node, "orphans"), orphans ? `${count(orphans)} label events are orphans: their prediction is not known (yet). They join at once when it arrives.`
-    : orphans === 0 ? "No orphans: every label event has found its prediction." : "");
+  say(
+    place(node, "orphans"),
+    orphans
+      ? `${count(orphans)} label events are orphans: their prediction is not known (yet). They join at once when it arrives.`
+      : orphans === 0
+        ? "No orphans: every label event has found its prediction."
+        : "",
+  );
   curve(node, label);
 }
 
@@ -70,7 +128,13 @@ export function mount(section, context) {
   context.sources.labels.subscribe(({ data }) => {
     const labels = data?.labels ?? [];
     if (!labels.length) {
-      body.replaceChildren(empty("Not yet: no label has arrived for this model. Labels are sent to ", h("code", {}, "POST /v1/labels"), " whenever the outcome is known."));
+      body.replaceChildren(
+        empty(
+          "Not yet: no label has arrived for this model. Labels are sent to ",
+          h("code", {}, "POST /v1/labels"),
+          " whenever the outcome is known.",
+        ),
+      );
       return;
     }
     if (!list.isConnected) body.replaceChildren(list);

@@ -18,7 +18,10 @@ export function mount(section, context) {
   }
 
   function turn() {
-    context.sources.traffic.turnTo(`${context.base}/traffic?bucket=${bucket()}`);
+    const query = new URLSearchParams({ bucket: bucket() });
+    const start = context.rangeStart();
+    if (start !== -Infinity) query.set("start", new Date(start).toISOString());
+    context.sources.traffic.turnTo(`${context.base}/traffic?${query}`);
   }
 
   function show() {
@@ -38,25 +41,50 @@ export function mount(section, context) {
     const from = context.rangeStart();
     const points = all.filter((one) => instant(one.start) >= from);
     const length = LENGTH_MS[answer.data.bucket] ?? LENGTH_MS.day;
-    const versions = [...new Set([...context.versions, ...points.map((one) => String(one.version))])].filter((version) => points.some((one) => String(one.version) === version));
+    const versions = [...new Set([...context.versions, ...points.map((one) => String(one.version))])].filter(
+      (version) => points.some((one) => String(one.version) === version),
+    );
     const window = (one) => span(one.start, new Date(instant(one.start) + length).toISOString());
-    chart.draw(() => ({
-      data: versions.map((version) => {
-        const own = points.filter((one) => String(one.version) === version);
-        return { type: "bar", name: `Version ${plain(version, 24)}`, x: own.map((one) => plotTime(instant(one.start) + length / 2)), y: own.map((one) => one.predictions),
-          width: own.map(() => length * 0.86), marker: { color: colour(context.colourOf(version)) },
-          text: own.map((one) => `${plain(window(one))}<br>Version ${plain(version)}: ${count(one.predictions)}`), textposition: "none", hovertemplate: "%{text}<extra></extra>" };
+    chart.draw(
+      () => ({
+        data: versions.map((version) => {
+          const own = points.filter((one) => String(one.version) === version);
+          return {
+            type: "bar",
+            name: `Version ${plain(version, 24)}`,
+            x: own.map((one) => plotTime(instant(one.start) + length / 2)),
+            y: own.map((one) => one.predictions),
+            width: own.map(() => length * 0.86),
+            marker: { color: colour(context.colourOf(version)) },
+            text: own.map((one) => `${plain(window(one))}<br>Version ${plain(version)}: ${count(one.predictions)}`),
+            textposition: "none",
+            hovertemplate: "%{text}<extra></extra>",
+          };
+        }),
+        layout: {
+          barmode: "stack",
+          showlegend: versions.length > 1,
+          legend: { traceorder: "normal" },
+          margin: { l: 48, r: 8, t: versions.length > 1 ? 30 : 10, b: 30 },
+          xaxis: { type: "date" },
+          yaxis: { rangemode: "tozero", title: { text: `Predictions per ${answer.data.bucket ?? "day"}` } },
+        },
       }),
-      layout: { barmode: "stack", showlegend: versions.length > 1, legend: { traceorder: "normal" }, margin: { l: 48, r: 8, t: versions.length > 1 ? 30 : 10, b: 30 }, xaxis: { type: "date" },
-        yaxis: { rangemode: "tozero", title: { text: `Predictions per ${answer.data.bucket ?? "day"}` } } },
-    }), {
-      summary: `Predictions per ${answer.data.bucket ?? "day"}: ${count(points.reduce((sum, one) => sum + one.predictions, 0))} in this range.`,
-      head: ["Time", "Version", "Predictions"],
-      rows: () => points.map((one) => [window(one), one.version, count(one.predictions)]).reverse(),
-    });
+      {
+        summary: `Predictions per ${answer.data.bucket ?? "day"}: ${count(points.reduce((sum, one) => sum + one.predictions, 0))} in this range.`,
+        head: ["Time", "Version", "Predictions"],
+        rows: () => points.map((one) => [window(one), one.version, count(one.predictions)]).reverse(),
+      },
+    );
   }
 
   context.sources.traffic.subscribe(show);
-  context.onVersions.add(() => { turn(); show(); });
-  context.onRange.add(() => { turn(); show(); });
+  context.onVersions.add(() => {
+    turn();
+    show();
+  });
+  context.onRange.add(() => {
+    turn();
+    show();
+  });
 }

@@ -1,7 +1,7 @@
 // A request's story in words: what was predicted, what was said about it since, and what holds now.
 
-import { instant, inWords, utc } from "./format.js";
-import { write } from "./values.js";
+import { instant, inWords, utc } from "../format.js";
+import { write } from "../values.js";
 
 const after = (time, start) => {
   const seconds = (instant(time) - instant(start)) / 1000;
@@ -10,35 +10,39 @@ const after = (time, start) => {
   return `${inWords(seconds)} ${seconds < 0 ? "before" : "after"} the prediction`;
 };
 
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-
 /** Whether a label event speaks of this outcome. An event without a model speaks of all of them. */
 export function concerns(event, outcome) {
-  return event.name === outcome.name && (event.item_id ?? "") === (outcome.item_id ?? "") && (!event.model || event.model === outcome.model);
+  return (
+    event.name === outcome.name &&
+    (event.item_id ?? "") === (outcome.item_id ?? "") &&
+    (!event.model || event.model === outcome.model)
+  );
 }
 
 /** Events of one outcome in the order in which they became known. */
 export function history(outcome, events) {
-  return events.filter((event) => concerns(event, outcome)).sort((a, b) => (instant(a.received_at) || 0) - (instant(b.received_at) || 0));
+  return events
+    .filter((event) => concerns(event, outcome))
+    .sort((a, b) => (instant(a.received_at) || 0) - (instant(b.received_at) || 0));
 }
 
-/** One sentence per event, then how the outcome stands. `now` is the server's clock in ms (NaN if not known). */
+/** A sentence per event, then how the outcome stands. `now` is the server's clock in ms (NaN if not known). */
 export function tell(outcome, events, predictedAt, now) {
   const sentences = [];
-  let current;
+  let [current, before] = [undefined, null];
   for (const event of history(outcome, events)) {
-    const who = event.source ? `${event.source}` : "the feed";
-    const when = after(event.observed_at ?? event.received_at, predictedAt);
-    const value = event.value === undefined ? "" : write(event.value);
-    if (event.op === "retract") sentences.push(`${capital(who)} took it back ${when}`);
-    else if (current === undefined) sentences.push(`Labelled ${value} ${when}${event.source ? ` by ${event.source}` : ""}`);
-    else if (value === current) sentences.push(`${capital(who)} said ${value} again ${when}`);
-    else sentences.push(`${capital(who)} corrected it to ${value} ${when}`);
-    if (event.op !== "retract") current = value;
-    else current = undefined;
+    const time = event.observed_at ?? event.received_at;
+    const later = before === null ? NaN : (instant(time) - instant(before)) / 1000;
+    const when = later >= 1 ? `${inWords(later)} later` : after(time, predictedAt);
+    const who = event.source ? ` by ${event.source}` : "";
+    const value = event.op === "retract" ? undefined : write(event.value);
+    if (event.op === "retract") sentences.push(`Retracted${who} ${when}`);
+    else if (current === undefined) sentences.push(`Labelled ${value}${who} ${when}`);
+    else sentences.push(`${value === current ? "Said again:" : "Corrected to"} ${value}${who} ${when}`);
+    [current, before] = [value, time];
   }
   sentences.push(standing(outcome, now));
-  return `${sentences.join("; ").replace(/; ([A-Z])/g, (_, letter) => `; ${letter.toLowerCase()}`)}.`;
+  return `${sentences.join(". ")}.`;
 }
 
 function standing(outcome, now) {
@@ -47,11 +51,17 @@ function standing(outcome, now) {
   const until = Number.isNaN(matures) ? "" : final ? `, final since ${utc(matures)}` : `, final on ${utc(matures)}`;
   const value = outcome.value === undefined || outcome.value === null ? "" : ` ${write(outcome.value)}`;
   switch (outcome.state) {
-    case "pending": return `No outcome yet${Number.isNaN(matures) ? "" : `; waited for until ${utc(matures)}`}`;
-    case "labelled": return `It now counts as${value}${until}`;
-    case "defaulted": return `The window closed without a label, so it counts as${value}${until}`;
-    case "retracted": return `It now has no value${until}`;
-    case "censored": return "The window closed while the label feed was known to be down, so the outcome cannot be known";
-    default: return `State ${outcome.state}`;
+    case "pending":
+      return `No outcome yet${Number.isNaN(matures) ? "" : `; waited for until ${utc(matures)}`}`;
+    case "labelled":
+      return `It now counts as${value}${until}`;
+    case "defaulted":
+      return `The window closed without a label, so it counts as${value}${until}`;
+    case "retracted":
+      return `It now has no value${until}`;
+    case "censored":
+      return "The window closed while the label feed was known to be down, so the outcome cannot be known";
+    default:
+      return `State ${outcome.state}`;
   }
 }

@@ -1,0 +1,113 @@
+"""Pages keep themselves current, stop when told, ask little when nobody looks, and say when the server is gone."""
+
+from __future__ import annotations
+
+import pytest
+from tests.browser.canned import flights
+from tests.browser.conftest import Canned, OpenPage
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+HIDE = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => window.covered === true});"
+
+
+def test_a_number_moves_without_a_reload(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says(".figure-value", "114,212")
+    shown.page.evaluate("window.same = true")
+    canned.answers["/v1/models/flights"][1]["predictions"] = 114_999
+    shown.says(".figure-value", "114,999")
+    assert shown.page.evaluate("window.same") is True
+    shown.clean(canned.url)
+
+
+def test_the_first_model_appears_without_a_reload(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers["/v1/models"] = (200, {"models": []})
+    shown = open_page(canned.url + "/")
+    shown.says("#first-steps", "upshot.log_prediction(")
+    assert canned.url in shown.text("#snippet-sdk")
+    assert f"curl {canned.url}/v1/labels" in shown.text("#snippet-curl")
+    canned.answers.update(flights())
+    shown.says("#models-rows", "flights")
+    assert not shown.page.locator("#first-steps").is_visible()
+    shown.clean(canned.url)
+
+
+def test_an_unchanged_answer_changes_nothing_on_the_page(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.charts(4)
+    shown.says("#training-sets", "exp-01")
+    shown.page.evaluate(
+        "window.changes = 0; new MutationObserver((all) => { window.changes += all.length; })"
+        ".observe(document.getElementById('main'), {subtree: true, childList: true, characterData: true})"
+    )
+    before = canned.asked.count("/v1/models/flights")
+    eventually(lambda: canned.asked.count("/v1/models/flights") >= before + 2)
+    assert shown.page.evaluate("window.changes") == 0
+
+
+def test_pause_stops_asking_and_resume_asks_at_once(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says(".figure-value", "114,212")
+    shown.page.clock.install()
+    shown.page.locator("#live-toggle").click()
+    shown.says("#live-text", "Paused")
+    canned.answers["/v1/models/flights"][1]["predictions"] = 115_000
+    asked = len(canned.asked)
+    shown.page.clock.fast_forward(60_000)
+    assert len(canned.asked) <= asked + 1  # one may have been under way
+    shown.page.locator("#live-toggle").click()
+    shown.page.clock.fast_forward(100)
+    shown.says(".figure-value", "115,000")
+
+
+def test_a_page_that_nobody_sees_asks_twenty_times_less(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights", script=HIDE)
+    shown.says(".figure-value", "114,212")
+    shown.page.clock.install()
+    shown.page.evaluate("window.covered = true")
+    # The timer that was running when the page was covered still asks once; what it sets next is the long period.
+    before = canned.asked.count("/v1/models/flights")
+    eventually(lambda: canned.asked.count("/v1/models/flights") == before + 1)
+    shown.page.clock.fast_forward(50_000)
+    shown.page.clock.fast_forward(5_000)
+    assert canned.asked.count("/v1/models/flights") == before + 1
+    shown.page.clock.fast_forward(6_000)
+    eventually(lambda: canned.asked.count("/v1/models/flights") == before + 2)
+    shown.page.evaluate("window.covered = false; document.dispatchEvent(new Event('visibilitychange'))")
+    shown.page.clock.fast_forward(10)
+    eventually(lambda: canned.asked.count("/v1/models/flights") == before + 3)
+
+
+def test_a_server_that_is_gone_is_said_and_forgotten_when_it_is_back(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says(".figure-value", "114,212")
+    shown.page.context.set_offline(True)
+    eventually(lambda: shown.page.locator("#trouble").is_visible(), timeout_s=20)
+    assert "The server does not answer. The numbers are from" in shown.text("#trouble")
+    assert shown.text(".figure-value") == "114,212", "what was known stays"
+    shown.page.context.set_offline(False)
+    eventually(lambda: not shown.page.locator("#trouble").is_visible(), timeout_s=20)
+
+
+def test_numbers_do_not_wait_for_the_chart_library(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    late = """
+      new MutationObserver(() => {
+        const first = document.querySelector('.figure-value');
+        if (window.numbersAt === undefined && first && /[0-9]/.test(first.textContent)) {
+          window.numbersAt = performance.now();
+          window.chartsThen = Boolean(window.Plotly);
+        }
+      }).observe(document, {subtree: true, childList: true, characterData: true});
+    """
+    shown = open_page(f"{canned.url}/models/flights", script=late)
+    shown.charts(4)
+    print(f"first numbers after {shown.page.evaluate('window.numbersAt'):.0f} ms")
+    assert shown.page.evaluate("window.chartsThen") is False
