@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
 from upshot.convert import Converter
 from upshot.counters import Ledger
 from upshot.moments import moment
+from upshot.wire import LabelEvent, Prediction
 
 __all__ = ["SCALAR_TYPES", "EventEncoder", "PlainPrediction", "encode", "is_json"]
 
@@ -23,7 +25,6 @@ encode = msgspec.msgpack.Encoder().encode
 
 SCALAR_TYPES = frozenset({float, int, bool, str})
 
-_EMPTY_IS_ABSENT = frozenset({"item_id", "model", "model_version", "source", "label_id"})
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
 
@@ -51,6 +52,7 @@ class EventEncoder:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._convert = Converter(ledger.converted_repr.next)
+        self.mapping = self._convert.mapping
 
     def text(self, given: object) -> str:
         """An ID or a name as text: an int or a UUID is its usual text."""
@@ -64,7 +66,7 @@ class EventEncoder:
         model: str,
         model_version: str,
         predicted_at: object,
-        prediction: object,
+        prediction: Any,
         features: object,
         feature_times: Mapping[str, object] | None,
         inputs: object,
@@ -77,43 +79,48 @@ class EventEncoder:
         writer_id: str,
         seq: int,
     ) -> bytes:
-        """Encode one prediction. Raises only when an argument is not even a mapping where one is needed."""
+        """Encode one prediction. Raises only when an argument is not even a mapping where one is needed.
+
+        What the schema forbids is encoded as it is (hence ``Any``): the server refuses it by the name of the field, and keeps it.
+        """
         c = self._convert
-        if isinstance(prediction, Mapping):
-            prediction, probabilities = self._most_probable(prediction)
-        else:
-            probabilities = None
-            prediction = self._scalar(prediction)
-        event: dict[str, object] = {
-            "request_id": request_id,
-            "item_id": c.name(item_id),
-            "model": model,
-            "model_version": model_version,
-            "predicted_at": moment(predicted_at, c),
-            "prediction": prediction,
-            "probabilities": probabilities,
-            "features": c.mapping(features),
-            "feature_times": None
-            if feature_times is None
-            else {c.name(name): moment(at, c) for name, at in feature_times.items() if at is not None},
-            "inputs": None if inputs is None else c.mapping(inputs),
-            "attributions": None if attributions is None else c.mapping(attributions),
-            "entities": None if entities is None else c.texts(entities),
-            "tags": None if tags is None else c.texts(tags),
-            "action": c.value(action),
-            "propensity": c.value(propensity),
-            "shown": c.value(shown),
-            "writer_id": writer_id,
-            "seq": seq,
-        }
-        return self._encoded(event)
+        probabilities = None
+        if type(prediction) not in SCALAR_TYPES:
+            if isinstance(prediction, Mapping):
+                prediction, probabilities = self._most_probable(prediction)
+            else:
+                prediction = self._scalar(prediction)
+        return self._encoded(
+            Prediction(
+                request_id=request_id,
+                item_id=c.name(item_id),
+                model=model,
+                model_version=model_version,
+                predicted_at=moment(predicted_at, c),
+                prediction=prediction,
+                probabilities=probabilities,
+                features=c.mapping(features),
+                feature_times=None
+                if feature_times is None
+                else {c.name(name): moment(at, c) for name, at in feature_times.items() if at is not None},
+                inputs=None if inputs is None else c.mapping(inputs),
+                attributions=None if attributions is None else c.mapping(attributions),
+                entities=None if entities is None else c.texts(entities),
+                tags=None if tags is None else c.texts(tags),
+                action=c.value(action),
+                propensity=c.value(propensity),
+                shown=c.value(shown),
+                writer_id=writer_id,
+                seq=seq,
+            )
+        )
 
     def label(
         self,
         *,
         request_id: object,
         name: object,
-        op: str,
+        op: Literal["set", "retract"],
         value: object,
         item_id: object,
         model: object,
@@ -129,28 +136,29 @@ class EventEncoder:
         A missing ``observed_at`` stays missing: stamped here, the same label logged twice would be two labels.
         """
         c = self._convert
-        event: dict[str, object] = {
-            "request_id": c.name(request_id),
-            "name": c.name(name),
-            "op": op,
-            "value": self._scalar(value),
-            "item_id": c.name(item_id),
-            "model": "" if model is None else c.name(model),
-            "observed_at": moment(observed_at, c),
-            "source": c.name(source),
-            "label_id": "" if label_id is None else c.name(label_id),
-            "tags": None if tags is None else c.texts(tags),
-            "writer_id": writer_id,
-            "seq": seq,
-        }
-        return self._encoded(event)
+        return self._encoded(
+            LabelEvent(
+                request_id=c.name(request_id),
+                name=c.name(name),
+                op=op,
+                value=self._scalar(value),
+                item_id=c.name(item_id),
+                model="" if model is None else c.name(model),
+                observed_at=moment(observed_at, c),
+                source=c.name(source),
+                label_id="" if label_id is None else c.name(label_id),
+                tags=None if tags is None else c.texts(tags),
+                writer_id=writer_id,
+                seq=seq,
+            )
+        )
 
-    def _scalar(self, value: object) -> object:
+    def _scalar(self, value: object) -> Any:
         """One number, bool or text. A list or array of exactly one is that one: ``model.predict`` of one row."""
         plain = self._convert.value(value)
         return plain[0] if type(plain) is list and len(plain) == 1 else plain
 
-    def _most_probable(self, by_class: Mapping[object, object]) -> tuple[object, dict[str, object]]:
+    def _most_probable(self, by_class: Mapping[object, object]) -> tuple[Any, dict[str, Any]]:
         """Split class -> probability into the most probable class (the first on ties) and the probabilities by name."""
         c = self._convert
         plain: dict[object, object] = {}
@@ -164,23 +172,22 @@ class EventEncoder:
                 best, best_p = key, -math.inf if math.isnan(p) else p
         return best, c.mapping(plain)
 
-    def _encoded(self, event: dict[str, object]) -> bytes:
-        event = {
-            name: value
-            for name, value in event.items()
-            if value is not None and not (value == "" and name in _EMPTY_IS_ABSENT)
-        }
+    def _encoded(self, event: Prediction | LabelEvent) -> bytes:
         try:
             return encode(event)
+        except (UnicodeEncodeError, OverflowError):
+            fields = {name: value for name, value in msgspec.structs.asdict(event).items() if value is not None}
+        try:
+            encode(fields)
         except UnicodeEncodeError:  # a lone surrogate has no UTF-8
-            event = {name: _with_valid_text(value) for name, value in event.items()}
+            fields = {name: _with_valid_text(value) for name, value in fields.items()}
             self._ledger.sanitized.next()
         except OverflowError:
             pass
         try:
-            return encode(event)
+            return encode(fields)
         except OverflowError:  # an int beyond 64 bits, which MessagePack cannot hold but JSON can
-            return self._encoded_as_json(event)
+            return self._encoded_as_json(fields)
 
     def _encoded_as_json(self, event: dict[str, object]) -> bytes:
         """JSON as Python writes and the server reads it: ints of any size, and ``NaN`` and ``Infinity`` as words."""

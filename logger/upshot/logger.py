@@ -14,10 +14,10 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
 from upshot.buffer import Buffer
-from upshot.convert import NATIVE_TYPES
+from upshot.convert import NATIVE_TYPES, only_texts
 from upshot.errors import ConfigurationError
 from upshot.events import SCALAR_TYPES, PlainPrediction, encode
 from upshot.lifecycle import watch_logger, watch_sender
@@ -37,8 +37,6 @@ _RETIRED_GRACE_S = 30.0
 _now = time.time
 _EMPTY = ""
 _all_native = NATIVE_TYPES.issuperset
-_takes_texts_only = "".startswith
-"""``"".startswith(names)`` raises when a name is no text, and is true when one is empty: 8 ns a name, in C."""
 
 
 class Logger:
@@ -154,22 +152,22 @@ class Logger:
                 and action is None
                 and propensity is None
                 and shown is None
-                and _all_native(map(type, features.values()))
             ):
                 try:
-                    if not _takes_texts_only(tuple(features)):
-                        event = encode(
-                            PlainPrediction(
-                                request_id,
-                                model,
-                                model_version,
-                                _now(),
-                                prediction,  # type: ignore[arg-type]  # its type was looked up in a set
-                                features,
-                                writer.writer_id,
-                                seq,
-                            )
+                    if only_texts(tuple(features)) or not _all_native(map(type, features.values())):
+                        features = writer.encoder.mapping(features)
+                    event = encode(
+                        PlainPrediction(
+                            request_id,
+                            model,
+                            model_version,
+                            _now(),
+                            prediction,  # type: ignore[arg-type]  # its type was looked up in a set
+                            features,
+                            writer.writer_id,
+                            seq,
                         )
+                    )
                 except Exception:  # noqa: BLE001, S110  # the long way mends it, or says what is wrong
                     pass
             if event is None:
@@ -244,7 +242,7 @@ class Logger:
     def _log_label(
         self,
         request_id: object,
-        op: str,
+        op: Literal["set", "retract"],
         value: object,
         name: object,
         observed_at: object,

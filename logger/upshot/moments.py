@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from upshot.convert import Converter
 
@@ -13,7 +14,7 @@ _EXACT_BELOW_S = 2.0**33
 """Up to the year 2242 a float of seconds holds every microsecond; beyond, text does."""
 
 
-def moment(value: object, converter: Converter) -> object:
+def moment(value: object, converter: Converter) -> Any:
     """A moment as the wire has it: float seconds since 1970-01-01T00:00:00Z, or RFC 3339 text. None stays None.
 
     Takes a ``datetime`` (without a zone it is UTC), Unix seconds (int, float, Decimal, NumPy) or RFC 3339 text. What
