@@ -19,23 +19,7 @@ from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
 
-try:
-    from upshot_monitoring.monitor import Monitor
-except ImportError:  # TEMPORARY until monitoring lands
-
-    class Monitor:  # type: ignore
-        def __init__(self, **k): ...
-        def start(self): ...
-        def stop(self): ...
-        def references(self, m):
-            return []
-
-        def health(self, m):
-            return {"status": "ok"}
-
-        def configured(self, m): ...
-
-
+from upshot_monitoring.monitor import Monitor
 from upshot_server.settings import Settings
 
 MAX_MODEL_NAME = 256

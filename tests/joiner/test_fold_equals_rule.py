@@ -82,9 +82,7 @@ def store_history(store: Store, model: str, histories: list[list[Event]], repeat
 
 def outcomes_in_sql(store: Store, model: str, config: ModelConfig) -> dict[str, Outcome]:
     """What the SQL fold says, by request ID."""
-    table = fold.fold(
-        store, fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {model: config}, {"model": model}
-    )
+    table = fold.fold(store, fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {model: config}, {"model": model})
     result = {}
     for row in table.to_pylist():
         assert row["request_id"] not in result, "one row per prediction"

@@ -53,7 +53,7 @@ def router(monitor: Monitor) -> APIRouter:
     """The routes about monitoring."""
     routes = APIRouter(tags=["monitoring"])
 
-    @routes.get("/v1/models/{model}/performance", summary="Metrics by window")
+    @routes.get("/v1/models/{model:path}/performance", summary="Metrics by window")
     def get_performance(
         model: str,
         label: str | None = None,
@@ -70,14 +70,14 @@ def router(monitor: Monitor) -> APIRouter:
         asked = PerformanceAsked(label, _utc(start), _utc(end), length, version, segment)
         return json_answer(monitor.performance(model, asked))
 
-    @routes.get("/v1/models/{model}/compare", summary="Two versions on the same requests")
+    @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")
     def get_compare(
         model: str, a: str, b: str, label: str | None = None, start: Moment = None, end: Moment = None
     ) -> Response:
         """AUC of both on matured, labelled rows that both scored, and the paired difference b - a, with 95 % intervals."""
         return json_answer(monitor.compare(model, a, b, label, _utc(start), _utc(end)))
 
-    @routes.get("/v1/models/{model}/drift", summary="Serving now against a baseline")
+    @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
     def get_drift(
         model: str,
         start: Moment = None,
@@ -89,14 +89,14 @@ def router(monitor: Monitor) -> APIRouter:
         """A verdict per feature, the worst first."""
         return json_answer(monitor.drift(model, _asked(start, end, window, version, baseline)))
 
-    @routes.get("/v1/models/{model}/skew", summary="Serving now against training")
+    @routes.get("/v1/models/{model:path}/skew", summary="Serving now against training")
     def get_skew(
         model: str, start: Moment = None, end: Moment = None, window: Length = None, version: Version = None
     ) -> Response:
         """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
         return json_answer(monitor.skew(model, _asked(start, end, window, version, None)))
 
-    @routes.get("/v1/models/{model}/features/{name:path}", summary="One feature")
+    @routes.get("/v1/models/{model:path}/features/{name:path}", summary="One feature")
     def get_feature(
         model: str,
         name: str,
@@ -110,13 +110,13 @@ def router(monitor: Monitor) -> APIRouter:
         """Its statistic day by day, its figures, and its distribution now and in the baseline."""
         return json_answer(monitor.feature(model, name, _asked(start, end, window, version, baseline), role))
 
-    @routes.get("/v1/models/{model}/references", summary="The references of a model")
+    @routes.get("/v1/models/{model:path}/references", summary="The references of a model")
     def get_references(model: str) -> Response:
         """Training sets that were uploaded, newest first."""
         return json_answer({"references": monitor.references(model)})
 
     @routes.post(
-        "/v1/models/{model}/references",
+        "/v1/models/{model:path}/references",
         summary="Upload a training set as the reference",
         status_code=201,
         openapi_extra={"requestBody": {"required": True, "content": {"application/vnd.apache.parquet": {}}}},
@@ -131,12 +131,12 @@ def router(monitor: Monitor) -> APIRouter:
             added = await to_thread.run_sync(monitor.add_reference, model, file, model_version)
         return json_answer(added, 201)
 
-    @routes.get("/v1/models/{model}/reports", summary="The Evidently reports of a model")
+    @routes.get("/v1/models/{model:path}/reports", summary="The Evidently reports of a model")
     def get_reports(model: str) -> Response:
         """Newest first."""
         return json_answer({"reports": monitor.reports(model)})
 
-    @routes.post("/v1/models/{model}/reports", summary="Make an Evidently report", status_code=202)
+    @routes.post("/v1/models/{model:path}/reports", summary="Make an Evidently report", status_code=202)
     def post_report(model: str, request: Annotated[ReportRequest | None, Body()] = None) -> Response:
         """Answered at once, made in a process of its own; charts show a sample, scores are those of all rows."""
         wanted = (request or ReportRequest()).model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,103 @@
+"""Runs the whole server in this process with a canary in every name and value, and prints every statement that holds it.
+
+Run as ``python record_statements.py FOLDER CANARY``; prints a JSON document with the number of statements and the bad ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from upshot_joiner.clock import SystemClock
+from upshot_joiner.store.client import Store
+from upshot_server.app import create_app
+from upshot_server.parts import Parts
+from upshot_server.settings import Settings
+
+seen: list[str] = []
+
+
+def record(name: str) -> None:
+    """Note every statement that goes through a method of the store."""
+    method: Callable[..., Any] = getattr(Store, name)
+
+    def recorded(self: Store, sql: str, *rest: Any, **named: Any) -> Any:
+        seen.append(sql)
+        return method(self, sql, *rest, **named)
+
+    setattr(Store, name, recorded)
+
+
+def main(folder: Path, canary: str) -> None:
+    """Use everything once, with the canary wherever a request can put a text."""
+    for name in ("query", "arrow", "command", "insert"):
+        record(name)
+    with TestClient(create_app(Parts.open(Settings(data_dir=folder), SystemClock()))) as http:
+        config = {
+            "labels": {canary: {"window": "1m", "default": canary, "source_priority": [canary]}},
+            "primary_label": canary,
+            "positive": canary,
+            "segments": [f"features.{canary}", f"tags.{canary}"],
+            "drift": {"features": {canary: {"threshold": 0.2}}},
+        }
+        assert http.put(f"/v1/models/{canary}", json=config).status_code == 200
+        start = datetime.now(UTC) - timedelta(days=3)
+        for version in ("1", canary):
+            events = [
+                {
+                    "request_id": f"{canary}{n}",
+                    "model": canary,
+                    "model_version": version,
+                    "item_id": canary,
+                    "predicted_at": (start + timedelta(minutes=n)).isoformat(),
+                    "features": {canary: n / 3, f"{canary}-text": canary, f"{canary}-mixed": n if n % 2 else canary},
+                    "probabilities": {canary: n / 200, "other": 1 - n / 200},
+                    "prediction": canary,
+                    "entities": {canary: canary},
+                    "tags": {canary: canary},
+                    "action": canary,
+                }
+                for n in range(200)
+            ]
+            assert http.post("/v1/predictions", json=events).json()["accepted"] == 200
+        labels = [
+            {"request_id": f"{canary}{n}", "item_id": canary, "name": canary, "value": [canary, "x"][n % 2], "source": canary, "tags": {canary: canary}}
+            for n in range(150)
+        ]
+        assert http.post("/v1/labels", json=labels).json()["accepted"] == 150
+        deadline = time.monotonic() + 30
+        path = f"/v1/models/{canary}"
+        while http.get("/v1/status").json()["requests_to_join"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2)  # one turn of the roll-up
+        for question in (
+            "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}", f"/performance?label={canary}",
+            f"/performance?version={canary}", f"/performance?segment=tags.{canary}", f"/performance?segment=features.{canary}",
+            f"/compare?a=1&b={canary}",
+        ):  # fmt: skip
+            answer = http.get(path + question)
+            assert answer.status_code < 500, (question, answer.text)
+        assert http.get(f"/v1/predictions/{canary}1").status_code == 200
+        id_ = http.post("/v1/exports", json={"model": canary}).json()["id"]
+        while http.get(f"/v1/exports/{id_}").json()["status"] in ("queued", "running") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        export = http.get(f"/v1/exports/{id_}").json()
+        assert export["status"] == "done", export
+        part = (Path(export["location"]) / "part-00000.parquet").read_bytes()
+        headers = {"content-type": "application/vnd.apache.parquet"}
+        added = http.post(f"{path}/references?model_version={canary}", content=part, headers=headers)
+        assert added.status_code < 300, added.text
+        assert http.get(f"{path}/skew").status_code == 200
+        assert http.put(path, json=config | {"positive": "other"}).status_code == 200
+    print(json.dumps({"statements": len(seen), "bad": [sql for sql in seen if canary in sql]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
