@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -12,8 +11,8 @@ from upshot_server.demo.progress import Lines, LivePanel, display_on, figures
 from upshot_server.demo.watch import Snapshot, Window, window_of, with_drift
 
 START = datetime(2013, 4, 1, 4, tzinfo=UTC)
-MATURE = Window(START, rows=1_900, matured=1_900, coverage=0.97, value=0.712, low=0.690, high=0.734, estimated=0.7)
-OPEN = replace(MATURE, start=START + timedelta(days=7), matured=300, value=0.802, low=None, high=None, estimated=0.705)
+MATURE = Window(START, True, rows=1_900, measured=1_900, value=0.712, low=0.690, high=0.734, estimated=None)
+OPEN = Window(START + timedelta(days=7), False, 1_900, 300, value=0.802, low=0.75, high=0.85, estimated=0.705)
 SNAPSHOT = Snapshot(
     at=START,
     predictions=2_200,
@@ -42,7 +41,7 @@ def test_the_panel_shows_what_upshot_said() -> None:
     assert "2,100 of 2,200 joined (95.5 %), 40 pending, coverage of matured 97.3 %, 2 orphans" in text
     assert "half of them within 2.5 h" in text
     assert "0.712 (0.690 to 0.734), week of 01 Apr, 1,900 flights" in text
-    assert "0.802 on 300 of 1,900 flights, estimated 0.705" in text
+    assert "0.802 on the 300 of 1,900 flights whose label has come, estimated 0.705" in text
     assert "2 of 17: humid, temp" in text
 
 
@@ -80,14 +79,20 @@ def test_a_terminal_gets_a_panel_that_moves_and_goes() -> None:
 
 
 def test_a_window_counts_as_mature_when_its_wait_is_over() -> None:
-    assert MATURE.is_mature
-    assert not OPEN.is_mature
+    """Until then, what it shows is measured on the labels that came early."""
     answer = {
-        "start": "2013-04-01T04:00:00Z", "end": "2013-04-08T04:00:00Z", "rows": 10, "matured": 10, "coverage": 1.0,
-        "metrics": {"roc_auc": 0.7}, "intervals": {"roc_auc": [0.6, 0.8]}, "estimated": {},
-    }  # fmt: skip
-    assert window_of(answer) == Window(START, 10, 10, 1.0, 0.7, 0.6, 0.8, None)
-    assert not window_of(answer | {"metrics": {}, "intervals": {}}).is_mature
+        "start": "2013-04-01T04:00:00Z",
+        "end": "2013-04-08T04:00:00Z",
+        "rows": 10,
+        "matured": 8,
+        "metrics": {"roc_auc": 0.7},
+        "intervals": {"roc_auc": [0.6, 0.8]},
+        "estimated": {},
+        "so_far": {"rows": 9, "metrics": {"roc_auc": 0.9}, "intervals": {"roc_auc": [0.8, 1.0]}},
+    }
+    end = START + timedelta(days=7)
+    assert window_of(answer, matured_until=end) == Window(START, True, 10, 8, 0.7, 0.6, 0.8, None)
+    assert window_of(answer, matured_until=end - timedelta(hours=1)) == Window(START, False, 10, 9, 0.9, 0.8, 1.0, None)
 
 
 def test_only_the_verdict_drift_names_a_feature() -> None:

@@ -111,7 +111,7 @@ def test_only_labelled_rows_of_the_version_are_learned_from(winter: TrainingSet,
 def test_the_next_round_learns_the_live_features_and_the_control_does_not(winter: TrainingSet) -> None:
     found = train_next(export_rows(winter, "1", ["labelled"] * len(winter)), seed=1)
     assert found.trained.model.features == SERVED_FEATURES
-    assert found.without_live.model.features == ARCHIVE_FEATURES
+    assert found.without_live.features == ARCHIVE_FEATURES
 
 
 def test_two_versions_are_compared_on_the_flights_that_both_answered(winter: TrainingSet) -> None:

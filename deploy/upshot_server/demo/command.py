@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ def demo(
     from upshot_server.demo.dataset import DatasetMissingError
     from upshot_server.demo.processes import DemoError
 
+    # scikit-learn's threads wait for each other by spinning. Beside a server and a service on two cores, one is faster.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     console = Console(stderr=as_json)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -51,22 +51,34 @@ class Trained:
     held_out: NDArray[np.float64]
 
 
-def train(columns: Columns, labels: Sequence[int], features: tuple[str, ...], seed: int) -> Trained:
+def fit(columns: Columns, labels: Sequence[int], features: tuple[str, ...], seed: int) -> LateModel:
     """Fit on the rows of ``columns``; ``labels`` are 0 or 1."""
     categories = {name: codes_of(columns[name]) for name in features if name in CATEGORICAL}
-    rows = matrix(columns, features, categories)
-    y = np.asarray(labels)
-    trees = HistGradientBoostingClassifier(
+    trees = new_trees(len(labels), features, seed)
+    trees.fit(matrix(columns, features, categories), np.asarray(labels))
+    return LateModel(features, categories, trees)
+
+
+def train(columns: Columns, labels: Sequence[int], features: tuple[str, ...], seed: int) -> Trained:
+    """Fit like :func:`fit`, and three times more to know how good the model is on rows it has not seen."""
+    model = fit(columns, labels, features, seed)
+    rows = matrix(columns, features, model.categories)
+    trees = new_trees(len(labels), features, seed)
+    held_out = cross_val_predict(trees, rows, np.asarray(labels), cv=3, method="predict_proba")[:, 1]
+    return Trained(model, held_out)
+
+
+def new_trees(rows: int, features: tuple[str, ...], seed: int) -> Any:
+    """The classifier before it has seen anything."""
+    return HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=150,
         max_leaf_nodes=8,  # stiff trees: next season's flights are not last season's
-        min_samples_leaf=100 if len(y) >= 10_000 else 20,
+        min_samples_leaf=100 if rows >= 10_000 else 20,
         l2_regularization=5.0,
         categorical_features=[name in CATEGORICAL for name in features],
         random_state=seed,
     )
-    held_out = cross_val_predict(trees, rows, y, cv=3, method="predict_proba")[:, 1]
-    return Trained(LateModel(features, categories, trees.fit(rows, y)), held_out)
 
 
 def codes_of(values: Sequence[Value]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from upshot_server.demo.comparison import Comparison, compare
 from upshot_server.demo.features import ARCHIVE_FEATURES, SERVED_FEATURES, WEATHER
-from upshot_server.demo.model import Trained, train
+from upshot_server.demo.model import LateModel, Trained, fit, train
 from upshot_server.demo.training import LABEL, TrainingSet, from_export, labelled
 from upshot_server.demo.weather import Reading, Weather
 
@@ -22,7 +22,7 @@ class NextRound:
 
     rows: TrainingSet
     trained: Trained
-    without_live: Trained
+    without_live: LateModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def train_next(export: pa.Table, seed: int) -> NextRound:
     return NextRound(
         rows,
         train(rows.columns, rows.labels, SERVED_FEATURES, seed),
-        train(rows.columns, rows.labels, ARCHIVE_FEATURES, seed),
+        fit(rows.columns, rows.labels, ARCHIVE_FEATURES, seed),
     )
 
 
@@ -65,10 +65,10 @@ def judge(first: pa.Table, second: pa.Table) -> Comparison:
     return compare(labels_of(first), scores_of(first), scores_of(second))
 
 
-def judge_unserved(first: pa.Table, other: Trained) -> Comparison:
+def judge_unserved(first: pa.Table, other: LateModel) -> Comparison:
     """Compare a version with a model that never served, on the features that were."""
     columns = from_export(first).columns
-    return compare(labels_of(first), scores_of(first), other.model.probabilities(columns))
+    return compare(labels_of(first), scores_of(first), other.probabilities(columns))
 
 
 def labels_of(rows: pa.Table) -> Sequence[int]:

@@ -153,7 +153,7 @@ def immature(window: Window | None) -> str:
     value = (
         "no label yet"
         if window.value is None
-        else f"{window.value:.3f} on {window.matured:,} of {window.rows:,} flights"
+        else f"{window.value:.3f} on the {window.measured:,} of {window.rows:,} flights whose label has come"
     )
     return value + ("" if window.estimated is None else f", estimated {window.estimated:.3f}")
 

@@ -1,8 +1,8 @@
 """The year, in steps of some hours: departures are scored, landings are told, and nothing runs ahead of the clock.
 
 Each step sets the clock to its end, sends the departures of the step to the model service, then lets the SDK deliver
-while the landings are posted to the webhook. The two run side by side, so a label of a short flight may well come before
-its prediction.
+while the landings are posted to the webhook. The two run side by side, so a label of a short flight may well come
+before its prediction.
 """
 
 from __future__ import annotations

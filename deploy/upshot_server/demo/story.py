@@ -21,7 +21,7 @@ from upshot_server.demo.feed import Feed
 from upshot_server.demo.flights import Flight
 from upshot_server.demo.folder import DemoFolder, fresh
 from upshot_server.demo.json_client import JsonClient
-from upshot_server.demo.model import Trained, train
+from upshot_server.demo.model import LateModel, Trained, train
 from upshot_server.demo.model_service_client import ModelService
 from upshot_server.demo.next_round import judge, judge_unserved, on_the_same_flights, train_next, weather_skew
 from upshot_server.demo.planes import Planes
@@ -30,7 +30,7 @@ from upshot_server.demo.progress import Display, display_on
 from upshot_server.demo.replay import Replay, step_for
 from upshot_server.demo.report import Report, comparison_as_json, print_comparison, print_manifest, print_skew
 from upshot_server.demo.training import TrainingSet, from_archives, read_export, write_reference
-from upshot_server.demo.upshot_api import Export, UpshotApi
+from upshot_server.demo.upshot_api import Export, UpshotApi, drift_window_for
 from upshot_server.demo.watch import Snapshot, Watch
 from upshot_server.demo.weather import Weather
 
@@ -173,10 +173,10 @@ class Story:
     def _first_version(self, flights: list[Flight]) -> None:
         rows = from_archives(flights, self._weather, Planes.load())
         trained = train(rows.columns, rows.labels, ARCHIVE_FEATURES, self._options.seed)
-        self._upshot.configure()
+        self._upshot.configure(drift_window_for(self._options.flights))
         self._put_in_service("1", rows, trained)
 
-    def _second_version(self, export: Export) -> Trained:
+    def _second_version(self, export: Export) -> LateModel:
         rows = read_export(export.folder, export.files, "1")
         next_round = train_next(rows, self._options.seed)
         self._put_in_service("2", next_round.rows, next_round.trained)
@@ -195,7 +195,7 @@ class Story:
             f"Version {version} ({role}) learned from {len(rows):,} flights; AUC on held-out thirds {auc:.3f}"
         )
 
-    def _verdict(self, without_live: Trained) -> None:
+    def _verdict(self, without_live: LateModel) -> None:
         export = self._upshot.export(EXPORT_AS_OF, YEAR_ENDS, self._clock.now())
         first, second = (read_export(export.folder, export.files, version) for version in ("1", "2"))
         first, second = on_the_same_flights(first, second)

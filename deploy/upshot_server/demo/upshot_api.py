@@ -28,8 +28,13 @@ CONFIGURATION: dict[str, object] = {
     "labels": {LABEL: {"window": "24h", "combine": "last"}},
     "primary_label": LABEL,
     "segments": ["features.origin"],
-    "drift": {"baseline": "reference", "window": "7d"},
 }
+FLIGHTS_FOR_WEEKS = 20_000
+
+
+def drift_window_for(flights: int) -> str:
+    """A week has enough flights for a verdict on every feature when many are replayed, else four weeks."""
+    return "7d" if flights >= FLIGHTS_FOR_WEEKS else "28d"
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ class UpshotApi:
         """Return when the server answers."""
         self._client.request("GET", "/readyz", retry_for_s=START_TIMEOUT_S)
 
-    def configure(self) -> None:
-        """Say what the model answers and which label will tell."""
-        self._client.request("PUT", f"/v1/models/{MODEL}", json=CONFIGURATION)
+    def configure(self, drift_window: str) -> None:
+        """Say what the model answers, which label will tell, and what serving is compared with."""
+        drift = {"baseline": "reference", "window": drift_window}
+        self._client.request("PUT", f"/v1/models/{MODEL}", json=CONFIGURATION | {"drift": drift})
 
     def add_reference(self, file: Path, version: str) -> None:
         """Upload the training set of a version, to compare serving with."""

@@ -15,7 +15,6 @@ EVERY_S = 2.0
 WINDOW = timedelta(days=7)
 LOOK_BACK = 6 * WINDOW
 METRIC = "roc_auc"
-MATURE_SHARE = 0.999
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,17 @@ class Window:
     """The metric of one window, as Upshot gives it."""
 
     start: datetime
+    is_mature: bool
+    """Whether the wait for its last row's label is over."""
     rows: int
-    matured: int
-    coverage: float | None
+    """All that were served."""
+    measured: int
+    """How many of them the value rests on."""
     value: float | None
     low: float | None
     high: float | None
     estimated: float | None
-
-    @property
-    def is_mature(self) -> bool:
-        """Whether (almost) every row's wait for its label is over."""
-        return self.value is not None and self.matured >= MATURE_SHARE * self.rows
+    """What Upshot estimates without labels, where it does."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,14 @@ class Snapshot:
 
 
 def look(api: UpshotApi, at: datetime, version: str) -> Snapshot:
-    """Ask Upshot for everything the display shows. Three cheap answers and one per kind of verdict."""
+    """Ask Upshot for everything the display shows of a version."""
     labels = api.labels()
     since = (at - LOOK_BACK).isoformat()
     performance = api.performance(window=f"{WINDOW.days}d", version=version, start=since, end=at.isoformat())
-    windows = [window_of(window) for window in performance["windows"] if window["rows"]]
-    drift, skew = api.drift(), api.skew()
-    mature = [window for window in windows if window.is_mature]
+    matured_until = datetime.fromisoformat(performance["matured_until"])
+    windows = [window_of(window, matured_until) for window in performance["windows"] if window["rows"]]
+    drift, skew = api.drift(version=version), api.skew(version=version)
+    mature = [window for window in windows if window.is_mature and window.value is not None]
     return Snapshot(
         at=at,
         predictions=labels.get("predictions", 0),
@@ -86,15 +85,18 @@ def look(api: UpshotApi, at: datetime, version: str) -> Snapshot:
     )
 
 
-def window_of(window: dict[str, Any]) -> Window:
-    """A window of the answer of ``/performance``."""
-    low, high = window["intervals"].get(METRIC) or (None, None)
+def window_of(window: dict[str, Any], matured_until: datetime) -> Window:
+    """A window of the answer of ``/performance``: on its matured rows when it is mature, else on whatever is labelled
+    so far."""
+    is_mature = datetime.fromisoformat(window["end"]) <= matured_until
+    measured = window if is_mature else window.get("so_far") or window
+    low, high = measured["intervals"].get(METRIC) or (None, None)
     return Window(
         start=datetime.fromisoformat(window["start"]),
+        is_mature=is_mature,
         rows=window["rows"],
-        matured=window["matured"],
-        coverage=window["coverage"],
-        value=window["metrics"].get(METRIC),
+        measured=window["matured"] if is_mature else measured["rows"],
+        value=measured["metrics"].get(METRIC),
         low=low,
         high=high,
         estimated=(window.get("estimated") or {}).get(METRIC),
