@@ -110,10 +110,10 @@ class Sender:
             self._round()
         self._drop_queued()
         self._transport.close()
+        self._writer.complaints.say()
         with self._flushed:
             self._flush_done = self._flush_asked
             self._flushed.notify_all()
-        self._writer.complaints.say()
 
     def _is_over(self) -> bool:
         return self._closing and (self._writer.queued() == 0 or time.monotonic() >= self._deadline)
@@ -133,12 +133,12 @@ class Sender:
                 with self._ledger.lock:
                     self._ledger.dropped["sender_failed"] += self._ledger.in_flight
                     self._ledger.in_flight = 0
+        self._poll_s = self._next_poll_s(n_predictions + n_labels)
+        writer.complaints.say()
         if ticket > self._flush_done:
             with self._flushed:
                 self._flush_done = ticket
                 self._flushed.notify_all()
-        self._poll_s = self._next_poll_s(n_predictions + n_labels)
-        writer.complaints.say()
 
     def _next_poll_s(self, n_events: int) -> float:
         """Look again, at the latest, when at this rate a quarter of the queue would be full."""

@@ -137,11 +137,23 @@ def test_a_passing_failure_is_tried_again_until_it_passes(logger, collector, rep
 def test_retry_after_is_honoured(logger, collector):
     """A server that names a time gets that time, also from a flush."""
     collector.replies.append(Reply(503, headers={"Retry-After": "1"}))
-    logger.log_prediction({}, 0)
     started = time.monotonic()
+    logger.log_prediction({}, 0)
+    eventually(lambda: logger.stats()["retries"] == 1)  # it now waits, and the flush finds it waiting
     assert logger.flush(10)
     assert time.monotonic() - started >= 1.0
     assert len(collector.requests) == 2
+
+
+def test_a_flush_does_not_wait_for_a_back_off_that_nobody_asked_for(logger, collector, monkeypatch):
+    """The server is back; whoever flushes wants to know now, not after the pause that was drawn at random."""
+    monkeypatch.setattr("upshot.sender._FIRST_BACKOFF_S", 60.0)
+    monkeypatch.setattr("upshot.sender._LONGEST_BACKOFF_S", 60.0)
+    collector.replies.append(Reply(503))
+    logger.log_prediction({}, 0)
+    eventually(lambda: logger.stats()["retries"] == 1)
+    assert logger.flush(10)
+    assert logger.stats()["stored"] == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 415, 301])

@@ -85,6 +85,17 @@ def test_class_probabilities_give_the_most_probable_class(logger, collector, by_
         assert list(event.probabilities.items()) == list(probabilities.items())
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    """A machine whose local time is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 @pytest.mark.parametrize(
     "moment",
     [
@@ -96,7 +107,7 @@ def test_class_probabilities_give_the_most_probable_class(logger, collector, by_
     ids=["aware", "other zone", "naive is UTC", "seconds"],
 )
 def test_a_moment_is_kept_to_the_microsecond(logger, collector, moment):
-    """All ways to say a moment become the same float of seconds."""
+    """All ways to say a moment become the same float of seconds, wherever the machine stands."""
     logger.log_prediction({}, 0, predicted_at=moment, feature_times={"a": moment})
     event = sent(logger, collector)
     assert round(event.predicted_at * 1_000_000) == 1_709_209_800_123_457

@@ -162,6 +162,8 @@ def test_the_conversion_table(given, kept):
     value, kept_as_repr = converted(given)
     assert same(value, kept)
     assert kept_as_repr == 0
+    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"tags": {}})):
+        assert same(event.features, {"a": kept, "b": 1})
 
 
 @dataclasses.dataclass
@@ -212,6 +214,8 @@ def test_what_has_no_place_in_the_table_is_kept_as_short_text_and_counted(given,
     assert 0 < len(value) <= 1000
     assert text is None or value == text
     assert kept_as_repr == 1
+    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"tags": {}})):
+        assert same(event.features, {"a": value, "b": 1})
 
 
 def test_names_that_are_no_text_become_text():
