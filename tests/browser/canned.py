@@ -35,8 +35,10 @@ def _windows(rng: random.Random, start: datetime, lift: float) -> list[dict[str,
         auc = 0.69 + lift + season + rng.gauss(0, 0.012)
         width = 0.024 * math.sqrt(420 / max(matured, 40))
         metrics = {} if matured < 20 else {"roc_auc": auc, "log_loss": 0.48 - auc * 0.1, "calibration_error": 0.04}
+        so_far = {"rows": matured, "metrics": {"roc_auc": auc}, "intervals": {"roc_auc": [auc - width, auc + width]}}
         windows.append(
             {
+                **({"so_far": so_far} if 0 < matured < rows else {}),
                 "start": iso(day),
                 "end": iso(day + timedelta(days=1)),
                 "rows": rows,
@@ -85,11 +87,12 @@ FEATURES: list[tuple[str, str, str, float | None, float, str]] = [
 ]
 
 
-def drift(baseline: str = "reference", names: list[str] | None = None) -> dict[str, Any]:
+def drift(baseline: str = "previous", names: list[str] | None = None) -> dict[str, Any]:
     features = []
     for i, (name, kind, method, statistic, threshold, verdict) in enumerate(FEATURES):
         one: dict[str, Any] = {
             "feature": names[i % len(names)] + ("" if i < len(names) else str(i)) if names else name,
+            "role": "score" if kind == "score" else "feature",
             "kind": kind,
             "method": method,
             "statistic": statistic,
@@ -104,7 +107,17 @@ def drift(baseline: str = "reference", names: list[str] | None = None) -> dict[s
             one["statistics"] = {"psi": (statistic or 0) * 1.2, "jensen_shannon": (statistic or 0) * 0.8}
         features.append(one)
     window = {"start": iso(NOW - timedelta(days=1)), "end": iso(NOW)}
-    return {"baseline": baseline, "window": window, "features": features, "drifted_share": 3 / 11}
+    version = {"reference": "ref-2013q1", "model_version": names[0] if names else "1"}
+    before = {"start": iso(NOW - timedelta(days=2)), "end": iso(NOW - timedelta(days=1))}
+    return {
+        "baseline": baseline,
+        "baseline_detail": version if baseline == "reference" else before,
+        "window": window,
+        "features": features,
+        "drifted": 3,
+        "judged": 10,
+        "drifted_share": 0.3,
+    }
 
 
 def feature(name: str, kind: str = "numeric", categories: list[str] | None = None) -> dict[str, Any]:
@@ -143,7 +156,16 @@ def feature(name: str, kind: str = "numeric", categories: list[str] | None = Non
             "reference": [[c, (len(names) - i) / sum(range(len(names) + 1))] for i, c in enumerate(names)],
             "current": [[c, (i + 1) / sum(range(len(names) + 1))] for i, c in enumerate(names)],
         }
-    return {"feature": name, "kind": kind, "windows": windows, "histogram": histogram}
+    figures = {"rows": 80_789, "nulls": 12, "absent": 0, "nan": 0, "mean": 4.2, "std": 5.0, "min": -12.0, "max": 31.0}
+    quantiles = {"quantiles": {"p5": -4.0, "p50": 4.1, "p95": 12.3}} if kind == "numeric" else {"values": 10}
+    return {
+        "feature": name,
+        "kind": kind,
+        "windows": windows,
+        "histogram": histogram,
+        "reference": {**figures, **quantiles},
+        "current": {**figures, **quantiles, "rows": 412, "mean": 17.4},
+    }
 
 
 def labels(name: str = "late") -> dict[str, Any]:
@@ -315,7 +337,7 @@ def flights() -> Answers:
         f"{base}/performance?version=1": (200, performance("1")),
         f"{base}/performance?version=2": (200, performance("2")),
         f"{base}/drift": (200, drift()),
-        f"{base}/skew": (200, drift("ref-2013q1")),
+        f"{base}/skew": (200, drift("reference")),
         f"{base}/compare": (200, comparison),
         "/v1/exports": (
             200,
@@ -382,7 +404,7 @@ def hostile() -> Answers:
             answer["overall"]["metrics"][HOSTILE[2]] = 0.5
             answers[f"{base}/performance?version={version}"] = (status, answer)
         elif path.endswith(("/drift", "/skew")):
-            answers[base + path[path.rindex("/") :]] = (status, drift(HOSTILE[0], HOSTILE))
+            answers[base + path[path.rindex("/") :]] = (status, drift("reference", HOSTILE))
         elif path.endswith("/compare"):
             answers[f"{base}/compare"] = (status, {**answer, "a": one, "b": two, "metric": HOSTILE[2]})
         elif path == "/v1/exports":

@@ -28,7 +28,7 @@ def test_key_figures_are_those_of_the_api(canned: Canned, open_page: OpenPage) -
     assert figures["Predictions"] == "114,212"
     assert figures["Label coverage"] == "97.5 %"
     assert figures["ROC AUC, version 2"] == "0.728"
-    assert figures["Features drifting"] == "3 of 11"
+    assert figures["Features drifting"] == "3 of 10"
     assert figures["Label delay, median"] == "4 h 12 min"
     shown.says("#figures-said", "Predictions: 114,212")
     shown.says("#live-text", "2013-11-20 14:05 UTC")
@@ -105,6 +105,7 @@ def test_verdicts_are_words_and_no_verdict_says_why(canned: Canned, open_page: O
     shown = open_page(f"{canned.url}/models/flights")
     rows = shown.page.locator("tr.feature")
     eventually(lambda: rows.count() == 12)
+    assert shown.text("#drift .sub").endswith("3 of 10 judged features drifted.")
     assert "drift" in rows.nth(0).inner_text()
     assert "no verdict\ntoo few rows" in rows.nth(11).inner_text().replace("\t", "\n").replace("\n\n", "\n")
     assert rows.nth(11).locator(".measure").inner_text() == UNDEFINED
@@ -113,10 +114,10 @@ def test_verdicts_are_words_and_no_verdict_says_why(canned: Canned, open_page: O
 def test_skew_is_fetched_when_it_is_chosen_and_the_address_remembers(canned: Canned, open_page: OpenPage) -> None:
     canned.answers.update(flights())
     shown = open_page(f"{canned.url}/models/flights")
-    shown.says("#drift .sub", "against its baseline")
+    shown.says("#drift .sub", "against the window before (2013-11-18 14:05 to 2013-11-19 14:05 UTC)")
     assert "/v1/models/flights/skew" not in canned.asked
     shown.page.locator("#drift .choice label", has_text="Skew").click()
-    shown.says("#drift .sub", "Serving now against the training data (ref-2013q1)")
+    shown.says("#drift .sub", "against the training data of version 1")
     assert "compare=skew" in shown.page.url
     shown.page.locator("#range label", has_text="30 d").click()
     assert "range=30d" in shown.page.url

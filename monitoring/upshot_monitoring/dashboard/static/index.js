@@ -2,12 +2,13 @@
 
 import { follow, h, name, s, say } from "./dom.js";
 import { clock } from "./frame.js";
-import { NONE, count, duration, instant, part, plural, utc } from "./format.js";
+import { NONE, count, duration, instant, part, plural, share, utc } from "./format.js";
 import { Source } from "./live.js";
 import { health } from "./verdict.js";
 
 const byId = (id) => document.getElementById(id);
-const MOST_SPARKLINES = 20;
+/** Models for which traffic and coverage are fetched; a list of hundreds would keep the server busy. */
+const MOST_DETAILED = 20;
 const traffic = new Map();
 
 function sparkline(points) {
@@ -52,6 +53,7 @@ function row(item) {
     cell("Traffic", { class: "spark-cell" }),
     cell("Predictions", { class: "num" }),
     cell("Versions"),
+    cell("Label coverage", { class: "num" }),
     cell("First prediction", { class: "time" }),
     cell("Last prediction", { class: "time" }),
   );
@@ -59,7 +61,7 @@ function row(item) {
 }
 
 function update(node, item) {
-  const [, state, line, predictions, versions, first, last] = node.cells;
+  const [, state, line, predictions, versions, coverage, first, last] = node.cells;
   const said = JSON.stringify(item.health ?? null);
   if (state.dataset.said !== said) {
     state.dataset.said = said;
@@ -72,11 +74,14 @@ function update(node, item) {
   say(first, utc(item.first_seen));
   const ago = (clock.now - instant(item.last_seen)) / 1000;
   say(last, `${utc(item.last_seen)}${ago >= 1 ? ` (${duration(ago)} ago)` : ""}`);
-  if (!traffic.has(item.model) && traffic.size < MOST_SPARKLINES) {
+  if (!traffic.has(item.model) && traffic.size < MOST_DETAILED) {
     const source = new Source(`/v1/models/${part(item.model)}/traffic?bucket=day`, { periodMs: 10000 });
     traffic.set(item.model, source);
     source.subscribe(({ data }) =>
       line.replaceChildren(data?.points ? sparkline(data.points) : h("span", { class: "muted" }, NONE)),
+    );
+    new Source(`/v1/models/${part(item.model)}/labels`, { periodMs: 10000 }).subscribe(({ data }) =>
+      say(coverage, share(data?.labels?.[0]?.coverage)),
     );
   }
 }

@@ -58,7 +58,7 @@ export const better = (name) => (HIGHER.has(name) ? 1 : LOWER.has(name) ? -1 : 0
 export function metricsIn(answers) {
   const names = new Set();
   for (const answer of answers) {
-    for (const place of [answer?.overall, ...(answer?.windows ?? []).slice(-5)])
+    for (const place of [answer?.overall, answer?.overall?.so_far, ...(answer?.windows ?? []).slice(-5)])
       for (const name of Object.keys(place?.metrics ?? {})) names.add(name);
   }
   const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);

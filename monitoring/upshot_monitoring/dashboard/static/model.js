@@ -11,6 +11,7 @@ import * as figures from "./panels/figures.js";
 import * as funnel from "./panels/funnel.js";
 import * as labels from "./panels/labels.js";
 import * as performance_ from "./panels/performance.js";
+import * as reports from "./panels/reports.js";
 import * as traffic from "./panels/traffic.js";
 import * as versions from "./panels/versions.js";
 
@@ -22,6 +23,15 @@ const RANGES = [
   ["90d", "90 d"],
   ["all", "All"],
 ];
+/** Lengths of performance windows in hours, and as the API takes them. */
+const LENGTHS = [
+  [1, "1h"],
+  [6, "6h"],
+  [24, "1d"],
+  [168, "7d"],
+];
+const ENOUGH_ROWS = 200;
+const MOST_WINDOWS = 400;
 const model = JSON.parse(document.getElementById("main").dataset.model);
 const base = `/v1/models/${part(model)}`;
 const asked = new URLSearchParams(location.search);
@@ -38,6 +48,11 @@ const context = {
   /** Version names, oldest first; the last MOST_VERSIONS are drawn. */
   versions: [],
   range: RANGES.some(([key]) => key === asked.get("range")) ? asked.get("range") : "all",
+  /** Length of a performance window: "auto" or one of LENGTHS. */
+  length: LENGTHS.some(([, key]) => key === asked.get("window")) ? asked.get("window") : "auto",
+  /** Predictions in an hour, of all versions that are drawn, on average. */
+  perHour: 0,
+  firstSeen: NaN,
   lastSeen: NaN,
   /** Source of the performance of each drawn version, by version name. */
   performance: new Map(),
@@ -53,9 +68,13 @@ const context = {
     const end = Number.isNaN(this.lastSeen) ? clock.now : this.lastSeen;
     return Number.isNaN(days) || Number.isNaN(end) ? -Infinity : Math.floor(end / 3600000) * 3600000 - days * 86400000;
   },
-  /** The length of a performance window that suits the range. */
+  /** How long a window of performance is: as chosen, or so that it holds enough rows to tell something. */
   window() {
-    return { "1d": "1h", "7d": "6h" }[this.range] ?? "1d";
+    if (this.length !== "auto") return this.length;
+    const from = Math.max(this.rangeStart(), this.firstSeen);
+    const hours = Math.max(1, (this.lastSeen - from) / 3600000);
+    const suits = ([hoursLong]) => hoursLong * this.perHour >= ENOUGH_ROWS && hours / hoursLong <= MOST_WINDOWS;
+    return (LENGTHS.find(suits) ?? LENGTHS.at(-1))[1];
   },
   performanceAddress(version) {
     const query = new URLSearchParams({ window: this.window(), version });
@@ -68,6 +87,11 @@ const context = {
     const now = new URLSearchParams(location.search);
     now.set(key, value);
     history.replaceState(null, "", `?${now}${location.hash}`);
+  },
+  choose(length) {
+    this.length = length;
+    this.remember("window", length);
+    followVersions(this.versions);
   },
   asked,
 };
@@ -108,6 +132,7 @@ for (const [id, panel] of Object.entries({
   funnel,
   labels,
   "training-sets": trainingSets,
+  reports,
 })) {
   panel.mount(document.getElementById(id), context);
 }
@@ -126,7 +151,10 @@ context.sources.model.subscribe(({ status, data }) => {
   const known = (data.versions ?? []).map((one) => (typeof one === "object" ? one : { version: one }));
   known.sort((a, b) => (instant(a.first_seen) || 0) - (instant(b.first_seen) || 0));
   const seen = known.map((one) => instant(one.last_seen)).filter((ms) => !Number.isNaN(ms));
+  context.firstSeen = instant(known[0]?.first_seen ?? data.first_seen);
   context.lastSeen = seen.length ? Math.max(...seen) : instant(data.last_seen);
+  const hours = Math.max(1, (context.lastSeen - context.firstSeen) / 3600000);
+  context.perHour = known.reduce((sum, one) => sum + (one.predictions ?? 0), 0) / hours / Math.max(1, known.length);
   followVersions(known.map((one) => String(one.version)));
   const words = [];
   if (data.config?.task) words.push(data.config.task);

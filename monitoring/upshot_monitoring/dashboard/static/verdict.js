@@ -31,28 +31,14 @@ export function badge(tone, word, title) {
   );
 }
 
-const REASONS = {
-  too_few_rows: "too few rows",
-  few_rows: "too few rows",
-  no_reference: "no reference",
-  constant: "constant",
-  no_rows: "no rows",
-  new_feature: "not in the reference",
-  missing_feature: "not served",
-};
+const readable = (text) => String(text).replaceAll("_", " ");
 
-/** Why there is no verdict, in words. */
-export const reason = (code) => (code ? (REASONS[code] ?? String(code).replaceAll("_", " ")) : "");
+const VERDICTS = { ok: ["good", "ok"], drift: ["bad", "drift"], no_verdict: ["none", "no verdict"] };
 
+/** A verdict with its reason: why there is none, or what was found beside the statistic. */
 export function verdict(word, why) {
-  if (word === "ok") return badge("good", "ok");
-  if (word === "drift") return badge("bad", "drift");
-  return h(
-    "span",
-    { class: "verdict" },
-    badge("none", "no verdict"),
-    why ? h("span", { class: "why" }, reason(why)) : null,
-  );
+  const [tone, said] = VERDICTS[word] ?? ["none", readable(word)];
+  return h("span", { class: "verdict" }, badge(tone, said), why ? h("span", { class: "why" }, readable(why)) : null);
 }
 
 const HEALTH = { ok: ["good", "healthy"], warning: ["bad", "warning"], error: ["bad", "problem"] };
@@ -80,5 +66,6 @@ export function health(value) {
 const STATES = { labelled: "good", defaulted: "good", pending: "wait", retracted: "back", censored: "none" };
 export const outcomeState = (word) => badge(STATES[word] ?? "none", word);
 
-const EXPORTS = { queued: "wait", running: "wait", done: "good", failed: "bad", cancelled: "none" };
-export const exportStatus = (word) => badge(EXPORTS[word] ?? "none", word);
+const JOBS = { queued: "wait", running: "wait", done: "good", failed: "bad", cancelled: "none" };
+/** How far an export or a report is. */
+export const jobStatus = (word) => badge(JOBS[word] ?? "none", word);

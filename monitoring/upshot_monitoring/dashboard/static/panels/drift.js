@@ -1,234 +1,165 @@
-// Features: serving compared with a reference (skew) or with a baseline window (drift), one row per feature; a row opens.
+// Features: serving compared with the training data (skew) or with a baseline (drift), one row per feature; a row opens.
 
-import { choice, empty, follow, h, name, place, say } from "../dom.js";
-import { NONE, count, figure, share, span } from "../format.js";
+import { choice, empty, follow, h, place, say, select } from "../dom.js";
+import { count, span } from "../format.js";
 import { Source } from "../live.js";
-import { reason, verdict } from "../verdict.js";
 import { Feature } from "./feature.js";
+import { HEADS, excess, keyOf, makeRow, updateRow } from "./feature-row.js";
 
 const FEW = 40;
+const FILTER_FROM = 8;
 const KINDS = [
   ["drift", "Drift"],
   ["skew", "Skew"],
 ];
-const MEANING = {
-  drift: "Serving now against its baseline",
-  skew: "Serving now against the training data",
-};
-const HEADS = [
-  ["Feature"],
-  ["Verdict"],
-  ["Statistic against threshold"],
-  ["Threshold", "num minor"],
-  ["Method", "minor"],
-  ["Kind", "minor"],
-  ["Reference rows", "num minor"],
-  ["Current rows", "num minor"],
+const BASELINES = [
+  ["", "as configured"],
+  ["reference", "training data"],
+  ["previous", "the window before"],
+  ["last_week", "a week before"],
 ];
-const ORDER = { drift: 0, ok: 1, no_verdict: 2 };
-
-/** P-values are small where distributions differ; every other statistic is large there. */
-const isPValue = (method) => /p_?value|_test$/.test(method ?? "");
-const excess = (one) => {
-  if (typeof one.statistic !== "number" || !one.threshold) return -1;
-  return isPValue(one.method) ? one.threshold / Math.max(one.statistic, 1e-300) : one.statistic / one.threshold;
+const CALLED = {
+  reference: "the training data",
+  previous: "the window before",
+  last_week: "the same window a week before",
 };
-const SHOWN_THRESHOLDS = 3;
+const ORDER = { drift: 0, ok: 1, no_verdict: 2 };
 
 export function mount(section, context) {
   const [body, controls, note] = [place(section, "body"), place(section, "controls"), place(section, "note")];
-  let kind = KINDS.some(([key]) => key === context.asked.get("compare")) ? context.asked.get("compare") : "drift";
-  let source = null;
+  const asked = { kind: context.asked.get("compare") === "skew" ? "skew" : "drift", baseline: "", version: "" };
+  let source = context.sources.drift;
   let wanted = "";
   let all = false;
   let order = [];
   const open = new Map();
 
-  const search = h("input", {
-    type: "search",
-    placeholder: "Filter features",
-    "aria-label": "Filter features",
-    oninput: () => {
-      wanted = search.value.toLowerCase();
-      show();
-    },
+  const search = h("input", { type: "search", placeholder: "Filter features", "aria-label": "Filter features" });
+  search.addEventListener("input", () => {
+    wanted = search.value.toLowerCase();
+    show();
   });
   const rows = h("tbody");
-  const more = h("button", {
-    type: "button",
-    class: "quiet",
-    onclick: () => {
-      all = true;
-      show();
-    },
+  const more = h("button", { type: "button", class: "quiet" });
+  more.addEventListener("click", () => {
+    all = true;
+    show();
   });
-  const table = h(
-    "div",
-    { class: "scroll" },
-    h(
-      "table",
-      { class: "data stack features" },
-      h("caption", { class: "hidden" }, "Features with their verdicts, the most changed first"),
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          HEADS.map(([word, style]) => h("th", { scope: "col", class: style }, word)),
-        ),
-      ),
-      rows,
-    ),
-    more,
-  );
+  const head = HEADS.map(([word, style]) => h("th", { scope: "col", class: style }, word));
+  const caption = h("caption", { class: "hidden" }, "Features with their verdicts, the most changed first");
+  const table = h("table", { class: "data stack features" }, caption, h("thead", {}, h("tr", {}, head)), rows);
+  const shown = h("div", { class: "scroll" }, table, more);
   const blank = h("div");
-  body.replaceChildren(blank, table);
+  body.replaceChildren(blank, shown);
 
-  controls.append(
-    search,
-    choice("Compare", KINDS, kind, (value) => {
-      kind = value;
-      context.remember("compare", value);
-      order = [];
-      turn();
-    }),
-  );
+  /** The question as the API takes it. */
+  function query() {
+    const parts = new URLSearchParams();
+    if (asked.version) parts.set("version", asked.version);
+    if (asked.kind === "drift" && asked.baseline) parts.set("baseline", asked.baseline);
+    return parts.size ? `?${parts}` : "";
+  }
 
-  function toggle(feature) {
-    if (open.has(feature)) {
-      open.get(feature).stop();
-      open.delete(feature);
-    } else open.set(feature, new Feature(context, feature));
+  function ask(change) {
+    Object.assign(asked, change);
+    order = [];
+    const address = `${context.base}/${asked.kind}${query()}`;
+    // The key figures ask the plain question already.
+    if (source !== context.sources.drift) source.stop();
+    source =
+      address === context.sources.drift.address
+        ? context.sources.drift
+        : new Source(address, { periodMs: 5000 }).subscribe(show);
+    offer();
     show();
   }
 
-  function make({ feature, detail }) {
-    if (detail) return h("tr", { class: "detail" }, h("td", { colspan: HEADS.length }, open.get(feature).node));
-    const bar = h(
-      "div",
-      { class: "against", "aria-hidden": "true" },
-      h("div", { class: "against-fill" }),
-      h("div", { class: "against-mark" }),
-    );
-    const cell = (i, ...inside) => h("td", { class: HEADS[i][1], "data-label": HEADS[i][0] }, ...inside);
-    return h(
-      "tr",
-      { class: "feature" },
-      h(
-        "th",
-        { scope: "row", "data-label": "Feature" },
-        h(
-          "button",
-          { type: "button", class: "open", "aria-expanded": "false", onclick: () => toggle(feature) },
-          h("span", { class: "caret", "aria-hidden": "true" }),
-          name(feature),
-        ),
-      ),
-      cell(1),
-      cell(2, h("div", { class: "measure" }, h("span", { class: "strong" }), bar)),
-      cell(3),
-      cell(4),
-      cell(5),
-      cell(6),
-      cell(7),
+  function offer() {
+    const versions = context.versions.length > 1 ? [["", "all"], ...context.versions.map((one) => [one, one])] : [];
+    controls.replaceChildren(
+      search,
+      versions.length ? select("Version", versions, asked.version, (version) => ask({ version })) : "",
+      asked.kind === "drift" ? select("Baseline", BASELINES, asked.baseline, (baseline) => ask({ baseline })) : "",
+      choice("Compare", KINDS, asked.kind, (kind) => {
+        context.remember("compare", kind);
+        ask({ kind });
+      }),
     );
   }
 
-  function update(node, { one, detail }) {
-    if (detail) return;
-    const [first, word, statistic, threshold, method, what, reference, current] = node.cells;
-    first.firstChild.setAttribute("aria-expanded", String(open.has(one.feature)));
-    node.classList.toggle("opened", open.has(one.feature));
-    const said = `${one.verdict} ${one.reason ?? ""}`;
-    if (word.dataset.said !== said) {
-      word.dataset.said = said;
-      const why = one.reason ?? "";
-      word.replaceChildren(verdict(one.verdict, why));
-      word.title = one.verdict === "no_verdict" && !why ? "no verdict" : reason(why);
-    }
-    say(statistic.querySelector(".strong"), figure(one.statistic, 4));
-    const ratio = excess(one);
-    const bar = statistic.querySelector(".against");
-    bar.hidden = ratio < 0;
-    bar.dataset.verdict = one.verdict;
-    bar.classList.toggle("beyond", ratio > SHOWN_THRESHOLDS);
-    bar.firstChild.style.width = `${(Math.min(Math.max(ratio, 0), SHOWN_THRESHOLDS) / SHOWN_THRESHOLDS) * 100}%`;
-    say(threshold, figure(one.threshold, 3));
-    say(method, (one.method ?? NONE).replaceAll("_", " "));
-    say(what, (one.kind ?? NONE).replaceAll("_", " "));
-    say(reference, count(one.rows_reference));
-    say(current, count(one.rows_current));
+  function toggle(one) {
+    const key = keyOf(one);
+    if (open.has(key)) {
+      open.get(key).stop();
+      open.delete(key);
+    } else open.set(key, new Feature(context, one));
+    show();
   }
 
   /** Rows keep their places while someone is reading or has one open; otherwise the most changed come first. */
   function sorted(features) {
     const busy = open.size || table.matches(":hover") || table.contains(document.activeElement);
     if (!busy || !order.length) {
-      order = [...features]
-        .sort((a, b) => (ORDER[a.verdict] ?? 3) - (ORDER[b.verdict] ?? 3) || excess(b) - excess(a))
-        .map((one) => one.feature);
+      const worst = (a, b) => (ORDER[a.verdict] ?? 3) - (ORDER[b.verdict] ?? 3) || excess(b) - excess(a);
+      order = [...features].sort(worst).map(keyOf);
     }
-    const rank = new Map(order.map((feature, i) => [feature, i]));
-    return [...features].sort((a, b) => (rank.get(a.feature) ?? order.length) - (rank.get(b.feature) ?? order.length));
+    const rank = new Map(order.map((key, i) => [key, i]));
+    const at = (one) => rank.get(keyOf(one)) ?? order.length;
+    return [...features].sort((a, b) => at(a) - at(b));
   }
 
   function describe(data) {
-    const baseline = data.baseline;
-    const said =
-      typeof baseline === "string"
-        ? baseline
-        : (baseline?.id ?? baseline?.reference ?? (baseline?.start ? span(baseline.start, baseline.end) : null));
-    const window = data.window?.start ? ` Window: ${span(data.window.start, data.window.end)}.` : "";
-    say(
-      note,
-      `${MEANING[kind]}${said ? ` (${said})` : ""}.${window}${typeof data.drifted_share === "number" ? ` ${share(data.drifted_share)} of the judged features drifted.` : ""}`,
-    );
+    const detail = data.baseline_detail ?? {};
+    const which = detail.reference
+      ? ` of version ${detail.model_version || "(any)"}`
+      : detail.start
+        ? ` (${span(detail.start, detail.end)})`
+        : "";
+    const words = [
+      `${data.window?.start ? `Served ${span(data.window.start, data.window.end)}` : "Serving now"} against ${CALLED[data.baseline] ?? data.baseline ?? "its baseline"}${which}.`,
+      data.note ? `${data.note[0].toUpperCase()}${data.note.slice(1)}.` : "",
+      typeof data.judged === "number" ? `${count(data.drifted)} of ${count(data.judged)} judged features drifted.` : "",
+    ];
+    say(note, words.filter(Boolean).join(" "));
+  }
+
+  function missing() {
+    if (!source.answer) return "Loading…";
+    return asked.kind === "skew"
+      ? "Not yet: there is no training data to compare with. Add it with upshot reference add."
+      : "Not yet: there is nothing to compare this model's serving with.";
   }
 
   function show() {
-    const answer = source?.answer;
-    const features = answer?.data?.features ?? [];
-    table.hidden = !features.length;
-    search.hidden = features.length < 8;
+    const features = source.answer?.data?.features ?? [];
+    shown.hidden = !features.length;
+    search.hidden = features.length < FILTER_FROM;
     if (!features.length) {
-      say(note, `${MEANING[kind]}.`);
-      blank.replaceChildren(
-        empty(
-          answer
-            ? `Not yet: ${kind === "skew" ? "there is no reference to compare with. Add the training set with upshot reference add" : "there is nothing to compare this model's serving with"}.`
-            : "Loading…",
-        ),
-      );
+      blank.replaceChildren(source.answer ? empty(missing()) : h("p", { class: "loading" }, missing()));
       return;
     }
     blank.replaceChildren();
-    describe(answer.data);
-    const matching = sorted(features).filter((one) => !wanted || one.feature.toLowerCase().includes(wanted));
+    describe(source.answer.data);
+    const matching = sorted(features).filter((one) => one.feature.toLowerCase().includes(wanted));
     const visible = all || wanted ? matching : matching.slice(0, FEW);
     more.hidden = visible.length === matching.length;
     say(more, `Show all ${count(matching.length)} features`);
-    const items = visible.flatMap((one) =>
-      open.has(one.feature)
-        ? [
-            { one, feature: one.feature },
-            { one, feature: one.feature, detail: true },
-          ]
-        : [{ one, feature: one.feature }],
+    follow(
+      rows,
+      visible.flatMap((one) => (open.has(keyOf(one)) ? [{ one }, { one, detail: true }] : [{ one }])),
+      ({ one, detail }) => `${detail ? "detail" : "row"} ${keyOf(one)}`,
+      ({ one, detail }) =>
+        detail
+          ? h("tr", { class: "detail" }, h("td", { colspan: HEADS.length }, open.get(keyOf(one)).node))
+          : makeRow(one, () => toggle(one)),
+      (node, { one, detail }) => (detail ? null : updateRow(node, one, open.has(keyOf(one)))),
     );
-    follow(rows, items, (item) => `${item.detail ? "detail" : "row"} ${item.feature}`, make, update);
-    for (const one of visible) open.get(one.feature)?.judgedBy(one, kind);
+    for (const one of visible) open.get(keyOf(one))?.judgedBy(one, asked);
   }
 
-  function turn() {
-    if (kind === "drift") {
-      if (source && source !== context.sources.drift) source.stop();
-      source = context.sources.drift;
-    } else source = new Source(`${context.base}/skew`, { periodMs: 5000 }).subscribe(show);
-    show();
-  }
   context.sources.drift.subscribe(() => {
-    if (kind === "drift") show();
+    if (source === context.sources.drift) show();
   });
-  turn();
+  context.onVersions.add(offer);
+  ask({});
 }

@@ -91,17 +91,17 @@ export function mount(section, context) {
   });
 
   context.sources.drift.subscribe(({ data }) => {
-    const features = data?.features ?? [];
-    const drifted = features.filter((one) => one.verdict === "drift");
-    const judged = features.filter((one) => one.verdict !== "no_verdict");
+    const features = (data?.features ?? []).filter((one) => (one.role ?? "feature") === "feature");
+    const judged = data?.judged ?? features.filter((one) => one.verdict !== "no_verdict").length;
+    const drifted = data?.drifted ?? features.filter((one) => one.verdict === "drift").length;
     facts.set("drift", {
       label: "Features drifting",
-      value: judged.length ? `${drifted.length} of ${judged.length}` : NONE,
-      tone: drifted.length ? "bad" : "",
+      value: judged ? `${count(drifted)} of ${count(judged)}` : NONE,
+      tone: judged && drifted ? "bad" : "",
       more: !features.length
         ? "no comparison yet"
-        : judged.length < features.length
-          ? `${features.length - judged.length} without a verdict`
+        : judged < features.length
+          ? `${count(features.length - judged)} without a verdict`
           : "all judged",
     });
     show();

@@ -12,6 +12,9 @@ const STATES = [
   ["censored", "cannot be known"],
 ];
 const TICKS_S = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 90 * 86400, 365 * 86400];
+const STEPS_S = [1, 5, 15, 60, 300, 900, 3600, 2 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400];
+const MOST_TICKS = 8;
+const WIDE = 60;
 
 function make(label) {
   const node = h(
@@ -60,13 +63,17 @@ function curve(node, label) {
   );
   place(node, "delay").hidden = points.length < 2;
   if (points.length < 2) return;
-  // Zero has no place on the logarithmic axis that delays from seconds to months need.
-  const seen = points.filter(([seconds]) => seconds > 0);
-  const ends = [Math.min(...seen.map(([seconds]) => seconds)), Math.max(...seen.map(([seconds]) => seconds))];
+  // Delays that reach from seconds to months need a logarithmic axis, on which zero has no place.
+  const positive = points.filter(([seconds]) => seconds > 0);
+  const [first, last] = [positive[0]?.[0] ?? 1, points.at(-1)[0]];
+  const wide = last / first > WIDE;
+  const seen = wide ? positive : [[0, 0], ...points];
+  const step = STEPS_S.find((seconds) => last / seconds <= MOST_TICKS) ?? STEPS_S.at(-1);
+  const even = Array.from({ length: Math.floor(last / step) + 1 }, (_, i) => i * step);
+  const ticks = wide ? TICKS_S.filter((seconds) => seconds >= first / 3 && seconds <= last * 3) : even;
   node.chart.draw(
     () => {
       const shade = colour("--v1");
-      const ticks = TICKS_S.filter((seconds) => seconds >= ends[0] / 3 && seconds <= ends[1] * 3);
       return {
         data: [
           {
@@ -83,7 +90,7 @@ function curve(node, label) {
         ],
         layout: {
           margin: { l: 48, r: 16, t: 10, b: 30 },
-          xaxis: { type: "log", tickvals: ticks, ticktext: ticks.map(duration) },
+          xaxis: { type: wide ? "log" : "linear", tickvals: ticks, ticktext: ticks.map(duration) },
           yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100], ticksuffix: " %" },
         },
       };

@@ -4,7 +4,15 @@ import { Chart, colour, faint, plain } from "../charts.js";
 import { empty, h, place, say, select } from "../dom.js";
 import { NONE, count, figure, instant, plotTime, share, span } from "../format.js";
 import { metricName, metricsIn } from "../metrics.js";
-import { isOpen, lines, middle, volume } from "./windows.js";
+import { isOpen, lines, middle, valueOf, volume } from "./windows.js";
+
+const WINDOWS = [
+  ["auto", "automatic"],
+  ["1h", "hour"],
+  ["6h", "6 hours"],
+  ["1d", "day"],
+  ["7d", "week"],
+];
 
 export function mount(section, context) {
   const [body, controls] = [place(section, "body"), place(section, "controls")];
@@ -31,27 +39,29 @@ export function mount(section, context) {
       const waiting =
         !context.sources.model.answer || [...context.performance.values()].some((source) => !source.answer);
       body.replaceChildren(
-        empty(
-          waiting
-            ? "Loading…"
-            : "Not yet: no window of this range has matured rows. Performance appears here as soon as labels have arrived for some predictions.",
-        ),
+        waiting
+          ? h("p", { class: "loading" }, "Loading…")
+          : empty(
+              "Not yet: no row of this range has a label. Performance appears here as soon as the first labels arrive.",
+            ),
       );
       return;
     }
     if (!metrics.includes(metric)) [metric] = metrics;
     if (offered !== metrics.join()) {
       offered = metrics.join();
+      const chooseMetric = (value) => {
+        metric = value;
+        context.remember("metric", value);
+        show();
+      };
       controls.replaceChildren(
+        select("Window", WINDOWS, context.length, (value) => context.choose(value)),
         select(
           "Metric",
           metrics.map((one) => [one, metricName(one)]),
           metric,
-          (value) => {
-            metric = value;
-            context.remember("metric", value);
-            show();
-          },
+          chooseMetric,
         ),
       );
     }
@@ -117,7 +127,7 @@ export function mount(section, context) {
                 return [
                   version,
                   span(one.start, one.end),
-                  figure(one.metrics?.[metric]),
+                  figure(valueOf(one, metric)),
                   interval ? `${figure(interval[0])} to ${figure(interval[1])}` : NONE,
                   count(one.rows),
                   `${count(one.matured)}${isOpen(one) ? " (open)" : ""}`,

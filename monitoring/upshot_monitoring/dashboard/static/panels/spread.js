@@ -3,7 +3,7 @@
 import { colour, faint, plain } from "../charts.js";
 import { NONE, figure, share } from "../format.js";
 
-const MOST_CATEGORIES = 15;
+const MOST_CATEGORIES = 10;
 
 /** Bins as {label, low, high, share}; the API gives [low, high, share] for numbers and [category, share] for the others. */
 export function bins(side) {

@@ -3,7 +3,7 @@
 import { empty, follow, h, name, place, say } from "../dom.js";
 import { NONE, count, part, share, span, utc } from "../format.js";
 import { Source } from "../live.js";
-import { exportStatus } from "../verdict.js";
+import { jobStatus } from "../verdict.js";
 
 function table(caption, heads) {
   const rows = h("tbody");
@@ -68,7 +68,7 @@ function updateExport(node, item) {
     status.dataset.said = said;
     const running = item.status === "running" && typeof item.progress === "number";
     status.replaceChildren(
-      exportStatus(item.status),
+      jobStatus(item.status),
       running ? h("progress", { max: 1, value: item.progress, "aria-label": "Progress" }) : "",
       running ? h("span", { class: "muted" }, share(item.progress)) : "",
     );
@@ -107,14 +107,18 @@ export function mount(section, context) {
       exports.rows,
       knownExports,
       (one) => one.id,
-      (one) => row(EXPORT, h("a", { href: `/v1/exports/${part(one.id)}` }, name(one.id))),
+      (one) =>
+        row(
+          EXPORT,
+          h("a", { href: `/v1/exports/${part(one.id)}` }, name(String(one.id).slice(0, 10), { title: one.id })),
+        ),
       updateExport,
     );
     follow(
       references.rows,
       knownReferences,
       (one) => one.id,
-      (one) => row(REFERENCE, name(one.id)),
+      (one) => row(REFERENCE, name(String(one.id).slice(0, 10), { title: one.id })),
       (node, one) => {
         say(node.cells[1], one.model_version ?? NONE);
         say(node.cells[2], count(one.rows));

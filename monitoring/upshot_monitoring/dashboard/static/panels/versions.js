@@ -56,7 +56,9 @@ function metricRow(metric, columns, context) {
           { class: "measure" },
           h("span", { class: "strong" }, figure(value)),
           interval ? h("span", { class: "muted" }, `${figure(interval[0])} to ${figure(interval[1])}`) : null,
-          interval ? whisker(value, intervals[i], scale, colour(context.colourOf(version))) : null,
+          interval
+            ? columns.length > 1 && whisker(value, intervals[i], scale, colour(context.colourOf(version)))
+            : null,
         ),
       );
     }),

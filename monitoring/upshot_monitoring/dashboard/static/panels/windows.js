@@ -18,12 +18,12 @@ function band(windows, metric) {
     if (run.length > 1) {
       const back = [...run].reverse();
       x.push(...run.map(middle), ...back.map(middle), null);
-      y.push(...run.map((one) => one.intervals[metric][1]), ...back.map((one) => one.intervals[metric][0]), null);
+      y.push(...run.map((one) => intervalOf(one, metric)[1]), ...back.map((one) => intervalOf(one, metric)[0]), null);
     }
     run = [];
   };
   for (const one of windows) {
-    const [low, high] = one.intervals?.[metric] ?? [];
+    const [low, high] = intervalOf(one, metric);
     if (typeof low === "number" && typeof high === "number") run.push(one);
     else close();
   }
@@ -31,11 +31,21 @@ function band(windows, metric) {
   return { x, y };
 }
 
+/** A window's value; an open one's is what its labels say so far. */
+export function valueOf(one, metric) {
+  const value = (isOpen(one) ? one.so_far?.metrics?.[metric] : undefined) ?? one.metrics?.[metric];
+  return typeof value === "number" ? value : null;
+}
+
+function intervalOf(one, metric) {
+  return (isOpen(one) ? one.so_far?.intervals?.[metric] : undefined) ?? one.intervals?.[metric] ?? [];
+}
+
 function hover(one, metric, version) {
-  const [low, high] = one.intervals?.[metric] ?? [];
+  const [low, high] = intervalOf(one, metric);
   const lines = [
     `<b>Version ${plain(version)}</b>  ${plain(span(one.start, one.end))}`,
-    `${plain(metricName(metric))} ${figure(one.metrics?.[metric])}${low === undefined ? "" : `  (${figure(low)} to ${figure(high)})`}`,
+    `${plain(metricName(metric))} ${figure(valueOf(one, metric))}${isOpen(one) ? " so far" : ""}${low === undefined ? "" : `  (${figure(low)} to ${figure(high)})`}`,
     `${count(one.matured)} of ${count(one.rows)} rows matured${isOpen(one) ? ": open, can still move" : ""}`,
   ];
   const estimated = one.estimated?.[metric];
@@ -45,7 +55,7 @@ function hover(one, metric, version) {
 
 /** The traces of one version. `many`: so many windows that markers would hide the line. */
 export function lines(version, windows, metric, shade, many) {
-  const value = (one) => (typeof one.metrics?.[metric] === "number" ? one.metrics[metric] : null);
+  const value = (one) => valueOf(one, metric);
   const name = `Version ${plain(version, 24)}`;
   const shared = { type: "scatter", legendgroup: version, hoverlabel: { bordercolor: shade } };
   const closed = windows.map((one) => (isOpen(one) ? null : value(one)));

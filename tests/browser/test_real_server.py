@@ -1,0 +1,239 @@
+"""The pages on the real server: what was logged over HTTP is what they show, and they follow what happens."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.browser.canned import HOSTILE
+from tests.browser.conftest import OpenPage, Watched
+from tests.running import RunningServer
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.browser
+
+DAYS = 5
+PER_DAY = 120
+MODEL = "credit risk/v2.1"
+HARMLESS = "fraud"
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def prediction(rng: random.Random, request_id: str, version: str, at: datetime) -> dict[str, Any]:
+    return {
+        "request_id": request_id,
+        "model": HARMLESS,
+        "model_version": version,
+        "predicted_at": at.isoformat(),
+        "prediction": round(rng.random(), 6),
+        "features": {
+            "amount": round(rng.lognormvariate(3, 1), 2),
+            "country": rng.choice(["DE", "FR", "PL"]),
+            "is_new": rng.random() < 0.3,
+            "age": rng.choice([None, 31, 44]),
+        },
+        "entities": {"user": f"u-{rng.randrange(50)}"},
+    }
+
+
+def fill(server: RunningServer) -> None:
+    """Five days by two versions, the second a shadow of the last two days; labels for all but the last half day."""
+    rng = random.Random(7)
+    window = {"chargeback": {"window": "1d"}}
+    server.http.put(f"/v1/models/{HARMLESS}", json={"labels": window, "primary_label": "chargeback"}).raise_for_status()
+    predictions, labels = [], []
+    for i in range(DAYS * PER_DAY):
+        at = NOW - timedelta(days=DAYS) + timedelta(days=DAYS) * i / (DAYS * PER_DAY)
+        one = prediction(rng, f"r-{i}", "1", at)
+        predictions.append(one)
+        if at > NOW - timedelta(days=2):
+            predictions.append({**one, "model_version": "2", "prediction": round(rng.random(), 6)})
+        if at < NOW - timedelta(hours=12):
+            late = at + timedelta(hours=2)
+            value = int(rng.random() < one["prediction"])
+            labels.append(
+                {"request_id": f"r-{i}", "name": "chargeback", "value": value, "observed_at": late.isoformat()}
+            )
+    for path, events in (("/v1/predictions", predictions), ("/v1/labels", labels)):
+        answer = server.post(path, events)
+        assert answer.json()["accepted"] == len(events), answer.text
+    training = [prediction(rng, "", "1", NOW)["features"] | {"amount": rng.lognormvariate(4, 1)} for _ in range(400)]
+    table = pa.Table.from_pylist(training)
+    pq.write_table(table, body := io.BytesIO())
+    uploaded = server.http.post(f"/v1/models/{HARMLESS}/references?model_version=1", content=body.getvalue())
+    assert uploaded.status_code == 201, uploaded.text
+    server.until_joined()
+
+
+@pytest.fixture(scope="module")
+def filled(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    server = RunningServer(tmp_path_factory.mktemp("dashboard") / "data")
+    server.start()
+    fill(server)
+    yield server
+    server.end()
+
+
+def model_page(server: RunningServer, open_page: OpenPage, query: str = "") -> Watched:
+    return open_page(f"{server.url}/models/{HARMLESS}{query}")
+
+
+def test_the_list_shows_the_model_with_the_counts_of_the_api(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = open_page(filled.url + "/")
+
+    def same() -> bool:
+        known = {one["model"]: one for one in filled.http.get("/v1/models").json()["models"]}[HARMLESS]
+        row = shown.text(f"#models-rows tr:has-text('{HARMLESS}')")
+        assert f"{known['predictions']:,}" in row, row
+        assert known["last_seen"][:16].replace("T", " ") in row, row
+        return shown.page.locator(".spark").count() > 0
+
+    eventually(same)
+    shown.clean(filled.url)
+
+
+def test_the_key_figures_and_the_funnel_equal_the_api(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    base = f"/v1/models/{HARMLESS}"
+
+    def same() -> bool:
+        labels = filled.http.get(f"{base}/labels").json()
+        known = labels["labels"][0]
+        drift = filled.http.get(f"{base}/drift").json()
+        overall = filled.http.get(f"{base}/performance", params={"version": "2"}).json()["overall"]
+        figures = shown.text("#figures")
+        assert f"{filled.http.get(base).json()['predictions']:,}" in figures
+        assert f"{known['coverage'] * 100:.1f}".removesuffix(".0") in figures
+        assert f"{drift['drifted']} of {drift['judged']}" in figures
+        assert f"{overall['metrics']['roc_auc']:.3f}" in figures
+        for step, count in labels["funnel"].items():
+            assert f"{count:,}" in shown.text(f".funnel li:has-text('{step.capitalize()}')")
+        return True
+
+    eventually(same, 30)
+    shown.clean(filled.url)
+
+
+def test_every_panel_draws_what_the_server_answers(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    for panel in ("performance", "traffic", "labels"):
+        eventually(lambda panel=panel: shown.page.locator(f"#{panel} .main-svg").count() > 0, 30)
+    shown.says("#drift .sub", "against the training data of version 1")
+    shown.page.get_by_role("button", name="amount", exact=True).click()
+    eventually(lambda: shown.page.locator(".detail .main-svg").count() >= 4, 30)
+    reference = filled.http.get(f"/v1/models/{HARMLESS}/features/amount").json()["reference"]
+    shown.says(".detail table:has-text('Median')", f"{reference['mean']:.3f}")
+    shown.says("#versions thead", "Version 1")
+    shown.says("#training-sets", "400")
+    shown.clean(filled.url)
+
+
+def test_the_performance_table_equals_the_api_and_open_windows_say_so(
+    filled: RunningServer, open_page: OpenPage
+) -> None:
+    shown = model_page(filled, open_page, "?window=1d")
+    eventually(lambda: shown.page.locator("#performance .main-svg").count() > 0, 30)
+    shown.page.locator("#performance summary").click()
+
+    def same() -> bool:
+        windows = filled.http.get(f"/v1/models/{HARMLESS}/performance?window=1d&version=1").json()["windows"]
+        for window in windows:
+            row = shown.text(f"#performance tbody tr:has-text('{window['start'][:10]}'):has(td:text-is('1'))")
+            still_open = window["matured"] < window["rows"]
+            value = (window.get("so_far") or window if still_open else window)["metrics"].get("roc_auc")
+            assert (f"{value:.3f}" if value is not None else "\N{EN DASH}") in row, (row, window)
+            assert ("(open)" in row) == still_open, (row, window)
+        return windows[-1]["matured"] < windows[-1]["rows"]
+
+    eventually(same, 30)
+    shown.clean(filled.url)
+
+
+def test_a_story_shows_what_was_served_and_learns_of_a_correction(filled: RunningServer, open_page: OpenPage) -> None:
+    served = {
+        "request_id": "story/1 ?#",
+        "model": MODEL,
+        "model_version": "1.0",
+        "prediction": 1.0,
+        "features": {"a": 1, "b": 1.0, "c": "1", "d": None, "e": True, "f": "", "g": [1.5, 2.0]},
+        "predicted_at": (NOW - timedelta(hours=5)).isoformat(),
+    }
+    assert filled.post("/v1/predictions", served).json()["accepted"] == 1
+    shown = open_page(filled.url + "/")
+    shown.page.locator("#find").fill(str(served["request_id"]))
+    shown.page.locator("#find").press("Enter")
+    shown.says("#story", "1 prediction, 0 label events.")
+    cells = shown.page.locator("#features tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert sorted(cells) == [
+        ["a", "1", "integer"],
+        ["b", "1.0", "float"],
+        ["c", '"1"', "string"],
+        ["d", "null", "null"],
+        ["e", "true", "boolean"],
+        ["f", '""', "string"],
+        ["g", "[1.5, 2.0]", "list of 2"],
+    ]
+    for value, hours, source in ((0, 4, "feed"), (1, 2, "analyst")):
+        observed = (NOW - timedelta(hours=hours)).isoformat()
+        label = {"request_id": served["request_id"], "name": "label", "value": value, "observed_at": observed}
+        assert filled.post("/v1/labels", {**label, "source": source}).json()["accepted"] == 1
+    shown.says(".tale", "Labelled 0 by feed one hour after the prediction. Corrected to 1 by analyst two hours later.")
+    shown.says(".tale", "It now counts as 1, final on")
+    shown.clean(filled.url)
+
+
+def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    eventually(lambda: any(digit.isdigit() for digit in shown.text(".figure-value")))
+    before = shown.text(".figure-value")
+    more = [prediction(random.Random(i), f"later-{i}", "1", datetime.now(UTC)) for i in range(25)]
+    assert filled.post("/v1/predictions", more).json()["accepted"] == len(more)
+    eventually(lambda: int(shown.text(".figure-value").replace(",", "")) >= int(before.replace(",", "")) + 25)
+    shown.clean(filled.url)
+
+
+def test_a_finished_export_appears_in_the_list(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    export = filled.export(model=HARMLESS)
+    shown.says(f"#training-sets tr:has-text('{export['id'][:10]}')", "done")
+    row = shown.text(f"#training-sets tr:has-text('{export['id'][:10]}')")
+    assert f"{export['manifest']['rows']:,}" in row
+    assert export["manifest"]["sha256"][:12] in row
+    shown.clean(filled.url)
+
+
+def test_hostile_names_that_were_really_logged_do_nothing(filled: RunningServer, open_page: OpenPage) -> None:
+    name = HOSTILE[2]
+    event = {
+        "request_id": name,
+        "model": name,
+        "model_version": HOSTILE[0],
+        "prediction": 0.5,
+        "features": {text: text for text in HOSTILE if "\0" not in text},
+        "tags": {HOSTILE[4]: HOSTILE[5]},
+        "entities": {HOSTILE[6]: HOSTILE[7]},
+    }
+    answer = filled.post("/v1/predictions", [{**event, "request_id": f"{name}{i}"} for i in range(3)] + [event])
+    assert answer.json()["accepted"] == 4, answer.text
+    label = {"request_id": name, "name": HOSTILE[3], "value": HOSTILE[6], "source": HOSTILE[0]}
+    assert filled.post("/v1/labels", label).json()["accepted"] == 1
+    for path, sign in (
+        ("/", "#models-rows tr"),
+        (f"/models/{quote(name, safe='')}", ".figure-value"),
+        (f"/requests/{quote(name, safe='')}", "#features tbody tr"),
+    ):
+        shown = open_page(filled.url + path)
+        eventually(lambda shown=shown, sign=sign: shown.page.locator(sign).count() > 0)
+        assert shown.page.evaluate("document.documentElement.dataset.pwned") is None
+        assert shown.page.locator("main iframe, main script, main [onerror], .plot a").count() == 0
+        shown.clean(filled.url)
