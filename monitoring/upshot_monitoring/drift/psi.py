@@ -14,7 +14,7 @@ Formula: sum over bins of (c - r) ln(c / r).
     >>> reference, current = rng.normal(0, 1, 20_000), rng.normal(0.5, 1, 20_000)
     >>> scale = scale_of_values(reference)
     >>> round(psi(profile_numbers(reference, scale), profile_numbers(current, scale)), 4)
-    0.2381
+    0.238
 
 Paper: S. Siddiqi, "Credit Risk Scorecards", Wiley, 2006; B. Yurdakul, "Statistical properties of population stability index",
 Western Michigan University, 2018.

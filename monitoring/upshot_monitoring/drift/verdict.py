@@ -102,7 +102,7 @@ def _compared(found: Judgement, reference: Profile, current: Profile, method: Me
         found.reasons.append("constant in the reference, not any more")
     beyond = found.statistic >= found.threshold
     if beyond and not reference.is_constant:
-        limit = chance_limit(method.statistic, reference, current)
+        limit = chance_limit(method.statistic, reference, current, found.statistic)
         if found.statistic <= limit:
             beyond = False
             if found.verdict != "drift":
