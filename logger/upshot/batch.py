@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import zstandard
@@ -18,21 +16,21 @@ Kind = Literal["predictions", "labels"]
 _ZSTD_LEVEL = 1  # the fastest; level 3 takes twice the time for no smaller size on events
 
 
-@dataclass(frozen=True)
 class Batch:
-    """Encoded events of one kind and one form."""
+    """Encoded events of one kind and one form.
 
-    kind: Kind
-    events: tuple[bytes, ...]
-    content_type: str
+    ``payload`` is their body, compressed; made once, so that a retry sends the same bytes. (Not by ``cached_property``: until
+    Python 3.12 that holds a lock, one for all instances, and zstd leaves the GIL meanwhile. A fork then copies the lock held.)
+    """
 
     content_encoding = "zstd"
 
-    @cached_property
-    def payload(self) -> bytes:
-        """The body, compressed. Made once: a retry sends the same bytes. zstd works outside the GIL."""
-        body = pack(self.events) if self.content_type == PACKED_CONTENT_TYPE else b"\n".join(self.events)
-        return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+    def __init__(self, kind: Kind, events: tuple[bytes, ...], content_type: str) -> None:
+        self.kind = kind
+        self.events = events
+        self.content_type = content_type
+        body = pack(events) if content_type == PACKED_CONTENT_TYPE else b"\n".join(events)
+        self.payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
 
     def halves(self) -> list[Batch]:
         """The batch as two of half its events."""

@@ -30,17 +30,11 @@ class _Sender(Protocol):
 _loggers: WeakSet[_Logger] = WeakSet()
 _senders: WeakSet[_Sender] = WeakSet()
 _registered_in_pid = 0
-_handlers_installed = False
 
 
 def watch_logger(logger: _Logger) -> None:
-    """From now on a forked child starts with this logger empty. Costs nothing until then."""
-    global _handlers_installed
+    """From now on a forked child starts with this logger empty. To be called before any thread can hold its lock."""
     _loggers.add(logger)
-    if not _handlers_installed:
-        _handlers_installed = True
-        os.register_at_fork(after_in_child=_after_fork_in_child)
-        atexit.register(_at_exit)
 
 
 def watch_sender(sender: _Sender) -> None:
@@ -73,3 +67,9 @@ def _at_exit() -> None:
         sender.begin_close(deadline)
     for sender in senders:
         sender.finish_close()
+
+
+# At import, which is before any thread can use a logger; a handler registered at the first event could miss a fork of that
+# very moment.
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

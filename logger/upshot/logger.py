@@ -63,14 +63,16 @@ class Logger:
         self._settings: Settings | None = Settings.read(options, os.environ)
         self._is_closed = False
         self._reset()
+        watch_logger(self)
 
     @classmethod
     def unconfigured(cls) -> Logger:
-        """A logger that reads ``UPSHOT_*`` at its first use. It watches over nothing until then."""
+        """A logger that reads ``UPSHOT_*`` at its first use. Nothing happens until then."""
         logger = cls.__new__(cls)
         logger._settings = None  # noqa: SLF001  # its own class
         logger._is_closed = False  # noqa: SLF001
         logger._reset()  # noqa: SLF001
+        watch_logger(logger)
         return logger
 
     def _reset(self) -> None:
@@ -403,7 +405,6 @@ class Logger:
                 sender = self._sender = Sender(writer, open_transport(settings))
                 self._finalizer = weakref.finalize(self, sender.abandon)
                 self._finalizer.atexit = False  # the end of the interpreter has a handler of its own
-                watch_logger(self)
                 watch_sender(sender)
                 sender.start()
                 self._live = writer

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 import weakref
 
 import pytest
@@ -118,6 +119,9 @@ def in_child(work) -> int:
             work()
             code = 0
         finally:
+            if code:
+                traceback.print_exc()
+                sys.stderr.flush()
             os._exit(code)
     for _ in range(1000):
         done, status = os.waitpid(pid, os.WNOHANG)

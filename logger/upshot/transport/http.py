@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import encodings.idna  # noqa: F401  # socket imports it at its first connect, in our thread: see transport/__init__.py
 import http.client
 import json
 import ssl
