@@ -116,12 +116,7 @@ def serve(store: Store, served: ServedTables, stamper: Stamper, features: dict[s
                     "prediction_number": pa.array(score[cut]),
                     "score": pa.array(score[cut]),
                     "shape": pa.array([shape_hash(names)] * size, pa.uint64()),
-                    **{
-                        next(iter(columns[name].values())): values[cut]
-                        if isinstance(values, np.ndarray)
-                        else values[cut]
-                        for name, values in features.items()
-                    },
+                    **{next(iter(columns[name].values())): values[cut] for name, values in features.items()},
                 }
             ),
         )
@@ -215,7 +210,8 @@ def measure(folder: Path, reference: dict[str, Any], current: dict[str, Any], ro
         gaps = {kind: max(abs(theirs[n] - ours[n]["statistic"]) for n in theirs if n[0] == kind) for kind in "nc"}
         flips = sum((theirs[n] >= 0.1) != (ours[n]["statistic"] >= 0.1) for n in theirs)
         print(
-            f"largest difference: Wasserstein {gaps['n']:.1e}, Jensen-Shannon {gaps['c']:.1e}; {flips} of {len(theirs)} on the other side of 0.1"
+            f"largest difference: Wasserstein {gaps['n']:.1e}, Jensen-Shannon {gaps['c']:.1e}; "
+            f"{flips} of {len(theirs)} on the other side of 0.1"
         )
     store.close()
 

@@ -42,6 +42,7 @@ class Flywheel:
     stored: dict[str, datetime] = field(default_factory=dict)
 
     def configure(self, **config: Any) -> ModelConfig:
+        """Put a configuration in force."""
         read = read_config(config)
         self.configs.put(self.model, read)
         return read
@@ -89,6 +90,7 @@ class Flywheel:
         self.joiner.refold(self.model)
 
     def roll(self) -> int:
+        """Roll up what is due."""
         return self.monitor.roll()
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel, requests
 from tests.monitoring.shapes import SHAPES
+
 from upshot_joiner.changes import Changed
 from upshot_joiner.errors import StoreError
 from upshot_monitoring.profiles.from_values import profile_classes, profile_numbers
@@ -102,7 +102,7 @@ numbers = st.one_of(
     )
 )
 def test_merged_equals_recomputed_in_any_order_with_late_rows(flywheel: Flywheel, batches: list[list[Any]]) -> None:
-    """Rows come in any hours in any batches, each batch is rolled up: the day is the sum of its hours and the profile of all rows."""
+    """Rows come in any hours, batch by batch, each rolled up: the day is the sum of its hours, and the profile of all rows."""
     model = Flywheel(**{**vars(flywheel), "model": f"{flywheel.model}-{flywheel.stamper.next().timestamp()}"})
     for number, batch in enumerate(batches):
         model.serve(
@@ -207,6 +207,8 @@ def test_slots_split_a_window(flywheel: Flywheel) -> None:
 
 
 class TestScales:
+    """How the unit of a feature is found and kept."""
+
     def test_the_first_rows_pin_the_scale_and_more_rows_firm_it(self, flywheel: Flywheel) -> None:
         """A scale from two rows is replaced when there are enough; every hour is then measured on the new one."""
         rng = np.random.default_rng(3)
@@ -241,6 +243,8 @@ class TestScales:
 
 
 class TestRestart:
+    """What a stopped or killed server left behind is found in the store itself."""
+
     def test_nothing_is_due_when_all_is_rolled(self, flywheel: Flywheel) -> None:
         """A restart after a clean stop rolls nothing."""
         flywheel.configure(labels={"y": {"window": "1h", "default": 0}})

@@ -3,7 +3,7 @@
 Two samples of the same source differ: a categorical feature with 100 values and 900 rows a day has a Jensen-Shannon distance
 of 0.12 from last month by chance. A statistic above its threshold is a verdict only if chance does not reach it.
 
-Method: pool both samples, draw both anew from the pool with the same row counts (seeded), compute the statistic; from 20 such
+Method: pool both samples, draw both anew from the pool with the same row counts (seeded), compute the statistic; from 40 such
 draws the limit is the mean plus six standard deviations (the distribution leans to the right).
 
 Paper: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", chapter 16, Chapman & Hall, 1993.
@@ -19,7 +19,7 @@ import numpy as np
 from upshot_monitoring.drift.alignment import pooled_buckets
 from upshot_monitoring.profiles.profile import Floats, Profile
 
-DRAWS = 20
+DRAWS = 40
 FIRST_DRAWS = 6
 FAR = 3.0
 DEVIATIONS = 6.0

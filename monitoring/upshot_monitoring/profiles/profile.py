@@ -150,10 +150,7 @@ class Profile:
             part = np.clip(np.where(high > low, (points - low) / (high - low), 0.0), 0.0, 1.0)
         share = at_low + part * (1 - at_low - at_high)
         share = np.where(points < low, 0.0, share)
-        if left:
-            share = np.where(points <= low, 0.0, share)
-        else:
-            share = np.where(points >= high, 1.0, share)
+        share = np.where(points <= low, 0.0, share) if left else np.where(points >= high, 1.0, share)
         share = np.where(index >= len(self.counts), 1.0, share)
         result: Floats = (self._cumulated[inside] + share * self.counts[inside]) / self.n
         return result
