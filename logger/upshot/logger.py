@@ -14,7 +14,7 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from upshot.buffer import Buffer
 from upshot.convert import NATIVE_TYPES, only_texts
@@ -88,7 +88,7 @@ class Logger:
     def log_prediction(
         self,
         features: Mapping[str, object],
-        prediction: float | int | bool | str | Mapping[object, float],
+        prediction: float | int | bool | str | Mapping[Any, float],
         *,
         request_id: str | None = None,
         item_id: str = "",
@@ -293,6 +293,8 @@ class Logger:
             writer.complaints.note("too_large", f"events above {settings.event_max_bytes} bytes are dropped")
             return False
         if settings.on_full == "block":
+            if self._sender is not None:
+                self._sender.nudge()
             deadline = time.monotonic() + settings.block_timeout_s
             while not buffer.has_room(size_bytes) and time.monotonic() < deadline:
                 time.sleep(0.001)

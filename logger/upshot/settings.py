@@ -56,7 +56,8 @@ class Settings:
     """One request's events before compression."""
     event_max_bytes: int = 256 * 1024
     """A larger event is dropped and counted: it is a mistake more often than a feature."""
-    request_timeout_s: float = 10.0
+    request_timeout_s: float = 30.0
+    """How long one request may take; generous, because a batch that is given up and sent again is work done twice."""
     on_full: Literal["drop", "block"] = "drop"
     """What a full queue means for a new event: dropped at once, or after waiting ``block_timeout_s`` for room."""
     block_timeout_s: float = 1.0
@@ -109,6 +110,10 @@ def _url(label: str, value: str) -> str:
         raise ConfigurationError(f"{label} must be an http:// or https:// address")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(f"{label} must not hold a user or password; use api_key")
+    try:
+        parts.hostname.encode("idna")  # as the socket will
+    except UnicodeError:
+        raise ConfigurationError(f"{label}: its host is not a name that can exist") from None
     if parts.query or parts.fragment or not value.isascii() or any(c <= " " for c in value):
         raise ConfigurationError(f"{label} must be a plain address: no query, fragment, space or special characters")
     return value

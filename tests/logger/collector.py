@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -45,7 +46,7 @@ class Reply:
 class Collector:
     """Answers from `replies`, then `always`. `stored` holds the events of requests answered with 200 or dropped."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.replies: deque[Reply] = deque()
         self.always = Reply()
         self.requests: list[Request] = []
@@ -71,7 +72,9 @@ class Collector:
                 """A client that gave up is part of these tests."""
 
         self._server = Server(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 

@@ -90,10 +90,12 @@ def test_the_servers_counts_are_the_loggers_counts(logger, collector):
             {"rejected_missing": 1},
         ),
         ({"accepted": 0, "duplicates": 0, "rejected": 1, "errors": []}, {"rejected_other": 1}),
+        ({"accepted": 0, "duplicates": 0, "rejected": 1, "errors": [{}, {"loc": "a"}]}, {"rejected_other": 1}),
+        ({"accepted": 0, "duplicates": 0, "rejected": 9}, {"rejected_unprocessable": 1}),
         ({"title": "no"}, {"rejected_unprocessable": 1}),
         (b"<html>", {"rejected_unprocessable": 1}),
     ],
-    ids=["with codes", "without codes", "without counts", "not JSON"],
+    ids=["with codes", "without codes", "without places", "not adding up", "without counts", "not JSON"],
 )
 def test_all_rejected_is_final(logger, collector, body, counters):
     """422 is not sent again, however little the server says with it."""

@@ -114,6 +114,17 @@ def test_block_waits_for_room(stuck, collector):
     assert logger.stats()["dropped"] == 0
 
 
+def test_a_loop_with_block_loses_nothing(collector):
+    """5,000 events through a queue of 100: each wait wakes the sender, so none lasts a flush interval."""
+    with upshot.Logger(
+        url=collector.url, model="m", flush_interval_s=60, queue_max_events=100, on_full="block", block_timeout_s=10
+    ) as logger:
+        for i in range(5000):
+            logger.log_prediction({"i": i}, 0)
+        assert logger.flush(10)
+        assert logger.stats()["stored"] == 5000
+
+
 def test_block_gives_up_at_its_timeout(stuck):
     """And then drops, counted, as always."""
     logger = stuck(queue_max_events=5, on_full="block", block_timeout_s=0.05)

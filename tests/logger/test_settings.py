@@ -33,6 +33,8 @@ def test_every_setting_is_an_option_with_the_same_name():
         ({"url": "127.0.0.1:8750"}, "url must be"),
         ({"url": "ftp://host"}, "url must be"),
         ({"url": "http://"}, "url must be"),
+        ({"url": "http://a..b"}, "url: its host"),
+        ({"url": f"http://{'a' * 64}.example"}, "url: its host"),
         ({"url": "http://host:99999"}, "url is not an address"),
         ({"url": "http://user:secret@host"}, "use api_key"),
         ({"url": "http://host/?a=secret"}, "plain address"),

@@ -6,11 +6,13 @@ import contextlib
 import email.utils
 import encodings.idna  # noqa: F401  # socket imports it at its first connect, in our thread: see transport/__init__.py
 import http.client
-import json
 import ssl
 import time
 from collections import Counter
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import msgspec
 
 from upshot._version import __version__
 from upshot.batch import Batch
@@ -21,6 +23,8 @@ __all__ = ["HttpTransport"]
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _PASSING = frozenset({408, 425, 429})  # besides 5xx
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class HttpTransport:
@@ -89,41 +93,47 @@ class HttpTransport:
         return response.status, response.headers, body
 
 
+class _Error(msgspec.Struct):
+    index: int | None = None
+    code: str = "other"
+
+
+class _Answer(msgspec.Struct):
+    accepted: _Count
+    duplicates: _Count
+    rejected: _Count
+    errors: list[_Error] = []
+
+
 def _receipt(status: int, body: bytes, n_events: int) -> Receipt:
-    """Read ``{"accepted", "duplicates", "rejected", "errors": [{"index", "loc", "code"}]}``."""
+    """Read the server's answer: how many events it stored, had, and refused, and why."""
     try:
-        answer = json.loads(body)
-        stored, duplicates, n_rejected = (_count(answer[name]) for name in ("accepted", "duplicates", "rejected"))
-        errors = answer.get("errors") or []
-        codes = Counter({error["index"]: str(error["code"])[:64] for error in reversed(errors)}.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         if status == 422:  # refused as a whole by something that says no more
             return Receipt(stored=0, rejected=Counter(unprocessable=n_events))
         raise TransientError("the answer is not that of an Upshot server") from None
-    if stored + duplicates + n_rejected > n_events:
+    if answer.accepted + answer.duplicates + answer.rejected > n_events:
+        if status == 422:
+            return Receipt(stored=0, rejected=Counter(unprocessable=n_events))
         raise TransientError("the answer counts more events than were sent")
+    n_refused = n_events - answer.accepted - answer.duplicates
+    codes = Counter({error.index: error.code[:64] for error in reversed(answer.errors)}.values())
     # The list of errors may be cut short: the counts decide, the codes explain.
-    n_refused = n_events - stored - duplicates
     rejected: Counter[str] = Counter()
     for code, n in codes.most_common():
         rejected[code] = min(n, n_refused - rejected.total())
     if rest := n_refused - rejected.total():
         rejected["other"] += rest
-    return Receipt(stored, duplicates, +rejected)
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError
-    return value
+    return Receipt(answer.accepted, answer.duplicates, +rejected)
 
 
 def _retry_after_s(header: str | None) -> float | None:
     """Seconds, or the seconds until a date (RFC 9110, section 10.2.3)."""
     if not header:
         return None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return max(0.0, float(int(header)))
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
     return None
