@@ -12,6 +12,9 @@ from upshot_monitoring.profiles.profile import Floats, Profile
 FEW_VALUES = 20
 """A numeric reference with at most so many distinct values is compared value by value, not in equal-width bins."""
 
+LARGEST = 8e307
+"""Half the largest float: the distance of two such numbers is still a number."""
+
 
 @dataclass(frozen=True)
 class PooledBuckets:
@@ -63,6 +66,7 @@ def bin_shares(reference: Profile, current: Profile) -> tuple[Floats, Floats]:
     low, high = min(reference.low, current.low), max(reference.high, current.high)
     if low == high:
         return np.ones(1), np.ones(1)
+    low, high = max(low, -LARGEST), min(high, LARGEST)
     edges = np.linspace(low, high, math.ceil(math.log2(reference.n + current.n) + 1) + 1)
 
     def shares(profile: Profile) -> Floats:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from upshot_monitoring.drift.alignment import LARGEST
 from upshot_monitoring.drift.methods import NUMERIC
 from upshot_monitoring.profiles.profile import Profile
 
@@ -39,7 +40,7 @@ def _numeric(sides: dict[str, Profile], numeric: list[Profile]) -> dict[str, lis
     least, most = min(side.low for side in numeric), max(side.high for side in numeric)
     if low == high:
         low, high = (least, most) if least < most else (low - 0.5, high + 0.5)
-    edges = np.linspace(low, high, BARS + 1)
+    edges = np.linspace(max(low, -LARGEST), min(high, LARGEST), BARS + 1)
     answer: dict[str, list[list[Any]]] = {}
     for name, side in sides.items():
         if side.kind not in NUMERIC:

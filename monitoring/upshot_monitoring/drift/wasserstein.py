@@ -37,8 +37,7 @@ def wasserstein(reference: Profile, current: Profile) -> float:
     """The distance in standard deviations of the reference. Both need numbers, on the same scale."""
     pooled = pooled_buckets(reference, current)
     unit = reference.scale.scale
-    lows = (pooled.lows - reference.scale.center) / unit
-    highs = (pooled.highs - reference.scale.center) / unit
+    lows, highs = (reference.scale.standardized(ends) for ends in (pooled.lows, pooled.highs))
     shares_r, shares_c = pooled.counts_reference / reference.n, pooled.counts_current / current.n
     before = np.concatenate([[0.0], np.cumsum(shares_r - shares_c)])
     inside = np.abs(

@@ -24,8 +24,7 @@ def scale_of_values(values: ArrayLike) -> Scale:
 
 def buckets_of(x: Floats, scale: Scale) -> NDArray[np.int64]:
     """The bucket of each finite number."""
-    z = np.clip((x - scale.center) / scale.scale, -1e150, 1e150)
-    buckets: NDArray[np.int64] = np.floor(np.arcsinh(z) * PER_SCALE).astype(np.int64)
+    buckets: NDArray[np.int64] = np.floor(np.arcsinh(scale.standardized(x)) * PER_SCALE).astype(np.int64)
     return buckets
 
 
@@ -34,7 +33,7 @@ def profile_numbers(values: ArrayLike, scale: Scale | None = None) -> Profile:
     x = np.asarray(values, np.float64)
     scale = scale or scale_of_values(x)
     finite = x[np.isfinite(x)]
-    z = np.clip((finite - scale.center) / scale.scale, -1e150, 1e150)
+    z = scale.standardized(finite)
     buckets, where = np.unique(buckets_of(finite, scale), return_inverse=True)
     lows, highs = np.full(len(buckets), np.inf), np.full(len(buckets), -np.inf)
     np.minimum.at(lows, where, finite)

@@ -123,8 +123,8 @@ class Profile:
         E[u^2] = q + (1 - p - q) / 3. Exact for one number, for two, for any mix of a frequent value on an end (the zeros of an
         amount) with even others.
         """
-        width = (self.highs - self.lows) / self.scale.scale
-        low = (self.lows - self.scale.center) / self.scale.scale
+        low = self.scale.standardized(self.lows)
+        width = self.scale.standardized(self.highs) - low
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             mean = self.sums / self.counts
             first = (mean - low) / width

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from upshot_monitoring.profiles.columns import Column
-from upshot_monitoring.profiles.scales import Scale
+from upshot_monitoring.profiles.scales import FURTHEST, Scale
 
 PER_SCALE = 32
 """Buckets per asinh unit: 32 keep PSI, Jensen-Shannon and Wasserstein within 2e-4 of the exact values with about 136 buckets."""
@@ -41,7 +41,7 @@ SELECT hour, model_version, f, {text_key} tag, bucket,
 FROM (
   SELECT hour, model_version, f, tag, x, {text_key}
     tag IN (0, 1) AS is_number,
-    multiIf(NOT is_number OR NOT isFinite(x), 0., greatest(-1e150, least(1e150, (x - center) / scale))) AS z,
+    multiIf(NOT is_number OR NOT isFinite(x), 0., greatest(-{furthest}, least({furthest}, (x - center) / scale))) AS z,
     toInt32(multiIf(NOT is_number, 0, isNaN(x), {nan}, isInfinite(x), {inf}, floor(asinh(z) * {per_scale}))) AS bucket
   FROM (
     SELECT {hour} AS hour, model_version,
@@ -121,6 +121,7 @@ def _statement(batch: Sequence[tuple[Column, Scale]], *, source: str, key: str, 
         nan=_NAN_BUCKET,
         inf=_INF_BUCKET,
         per_scale=PER_SCALE,
+        furthest=FURTHEST,
         numbers=", ".join(map(_number, columns)),
         tags=", ".join(map(_tag, columns)),
         texts=f", [{', '.join(map(_text, columns))}] AS cell_texts" if textual else "",

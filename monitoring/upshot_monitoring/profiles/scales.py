@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import name_hash
@@ -27,6 +29,8 @@ FIRST_ROWS = 100_000
 """About how many rows a scale is taken from when there is no reference."""
 FIRM_ROWS = 1000
 """From fewer values than these, a scale is provisional: it is taken again when there are four times as many."""
+FURTHEST = 1e150
+"""In scales from the centre."""
 _IQR_OF_NORMAL = 1.349
 
 _READ = """
@@ -43,6 +47,12 @@ class Scale:
     scale_id: int = 0
     source: Source = "rows"
     rows: int = 0
+
+    def standardized(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(x - center) / scale, as the roll-up computes it: cut off at +/-1e150, so that squares and sums stay finite."""
+        with np.errstate(over="ignore"):
+            z: NDArray[np.float64] = np.clip((x - self.center) / self.scale, -FURTHEST, FURTHEST)
+        return z
 
     @property
     def provisional(self) -> bool:
