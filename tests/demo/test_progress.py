@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from rich.console import Console
 
 from upshot_server.demo.progress import Lines, LivePanel, display_on, figures
-from upshot_server.demo.watch import Snapshot, Window, window_of, with_drift
+from upshot_server.demo.upshot_api import UpshotApi
+from upshot_server.demo.watch import Snapshot, Watch, Window, window_of, with_drift
 
 START = datetime(2013, 4, 1, 4, tzinfo=UTC)
 MATURE = Window(START, True, rows=1_900, measured=1_900, value=0.712, low=0.690, high=0.734, estimated=None)
@@ -38,25 +40,25 @@ def shown(snapshot: Snapshot | None) -> str:
 
 def test_the_panel_shows_what_upshot_said() -> None:
     text = shown(SNAPSHOT)
-    assert "2,100 of 2,200 joined (95.5 %), 40 pending, coverage of matured 97.3 %, 2 orphans" in text
+    assert "2,100 of 2,200 (95.5 %), 40 pending, 2 orphans" in text
+    assert "97.3 % of those whose window has closed" in text
     assert "half of them within 2.5 h" in text
     assert "0.712 (0.690 to 0.734), week of 01 Apr, 1,900 flights" in text
-    assert "0.802 on the 300 of 1,900 flights whose label has come, estimated 0.705" in text
+    assert "0.802 on the 300 of 1,900 whose label has come, estimated 0.705" in text
     assert "2 of 17: humid, temp" in text
 
 
 def test_before_anything_is_mature_the_panel_says_so() -> None:
     empty = Snapshot(START, 0, 0, 0, None, 0, None, None, None, [], [], 0)
     text = shown(empty)
-    assert "0 of 0 joined (?)" in text
+    assert "0 of 0 (?)" in text
     assert "no week is mature yet" in text
     assert "first look" in shown(None)
 
 
 def test_a_pipe_gets_one_line_per_month_and_no_control_codes() -> None:
     out = io.StringIO()
-    lines = display_on(Console(file=out, width=200), lambda: SNAPSHOT, START, START + timedelta(days=90))
-    assert isinstance(lines, Lines)
+    lines = Lines(Console(file=out, width=200), lambda: SNAPSHOT)
     lines.say("hello")
     for hour in range(0, 90 * 24, 3):
         lines.step(START + timedelta(hours=hour), hour)
@@ -68,14 +70,18 @@ def test_a_pipe_gets_one_line_per_month_and_no_control_codes() -> None:
 
 def test_a_terminal_gets_a_panel_that_moves_and_goes() -> None:
     out = io.StringIO()
-    console = Console(file=out, width=120, force_terminal=True)
-    panel = display_on(console, lambda: SNAPSHOT, START, START + timedelta(days=90))
+    console = Console(file=out, width=120, force_terminal=True, highlight=False)
+    watch = Watch(cast(UpshotApi, None), lambda: START, "1")  # asks after two seconds; this is over before
+    watch.latest = SNAPSHOT
+    panel = display_on(console, watch, START, START + timedelta(days=90))
     assert isinstance(panel, LivePanel)
     panel.step(START + timedelta(days=45), 1_234)
     panel.close()
     panel.close()
     assert "Thu 16 May 2013 00:00" in out.getvalue()
     assert "1,234 flights" in out.getvalue()
+    assert "2,100 of 2,200 (95.5 %)" in out.getvalue()
+    assert watch.trouble == []
 
 
 def test_a_window_counts_as_mature_when_its_wait_is_over() -> None:

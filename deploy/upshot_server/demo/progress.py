@@ -14,10 +14,12 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from upshot_server.demo.watch import Snapshot, Window
+from upshot_server.demo.watch import Snapshot, Watch, Window
 
 NEW_YORK = ZoneInfo("America/New_York")
 NAMES_SHOWN = 6
+NAMES_WIDTH = 13
+FIGURES_WIDTH = 70
 REFRESHES_PER_S = 4
 
 
@@ -37,9 +39,9 @@ class Display(Protocol):
 class Lines:
     """For pipes: what is said, and a line when a month is over."""
 
-    def __init__(self, console: Console, latest: Callable[[], Snapshot | None]) -> None:
+    def __init__(self, console: Console, look: Callable[[], Snapshot | None]) -> None:
         self._console = console
-        self._latest = latest
+        self._look = look
         self._month = 0
 
     def say(self, text: str) -> None:
@@ -52,8 +54,8 @@ class Lines:
         if month == self._month:
             return
         first, self._month = self._month == 0, month
-        snapshot = self._latest()
-        if not first and snapshot is not None:
+        snapshot = None if first else self._look()
+        if snapshot is not None:
             self.say(f"  {now.astimezone(NEW_YORK):%d %b}  {scored:>7,} flights  {in_a_line(snapshot)}")
 
     def close(self) -> None:
@@ -63,9 +65,9 @@ class Lines:
 class LivePanel:
     """For terminals: a panel redrawn in place."""
 
-    def __init__(self, console: Console, latest: Callable[[], Snapshot | None], start: datetime, end: datetime) -> None:
+    def __init__(self, console: Console, watch: Watch, start: datetime, end: datetime) -> None:
         self._console = console
-        self._latest = latest
+        self._watch = watch
         self._start, self._end = start, end
         self._now, self._scored = start, 0
         self._began: float | None = None
@@ -84,44 +86,45 @@ class LivePanel:
                 get_renderable=self._panel, console=self._console, refresh_per_second=REFRESHES_PER_S, transient=True
             )
             self._live.start()
+            self._watch.start()
 
     def close(self) -> None:
         """Take the panel away."""
         if self._live is not None:
+            self._watch.close()
             self._live.stop()
             self._live = None
 
     def _panel(self) -> RenderableType:
         seconds = time.monotonic() - (self._began or time.monotonic())
         rate = self._scored / seconds if seconds else 0.0
-        bar = ProgressBar(
-            total=(self._end - self._start).total_seconds(), completed=(self._now - self._start).total_seconds()
-        )
         now = f"{self._now.astimezone(NEW_YORK):%a %d %B %Y %H:%M}"
-        head = f"[bold]{now}[/] in New York, {self._scored:,} flights, {rate:,.0f}/s"
-        return Panel(
-            Group(head, bar, figures(self._latest())), title="2013, replayed; every figure is Upshot's", expand=False
-        )
+        whole, passed = self._end - self._start, self._now - self._start
+        bar = ProgressBar(total=whole.total_seconds(), completed=passed.total_seconds(), width=FIGURES_WIDTH)
+        table = figures(self._watch.latest)
+        head = Table.grid(padding=(0, 2))
+        head.add_column(style="dim", min_width=NAMES_WIDTH)
+        head.add_row("New York", f"[bold]{now}[/]   {self._scored:,} flights, {rate:,.0f}/s")
+        head.add_row("the year", bar)
+        return Panel(Group(head, table), title="2013, replayed; every figure is Upshot's", expand=False)
 
 
-def display_on(console: Console, latest: Callable[[], Snapshot | None], start: datetime, end: datetime) -> Display:
+def display_on(console: Console, watch: Watch, start: datetime, end: datetime) -> Display:
     """A panel when ``console`` is a terminal, lines otherwise."""
-    return LivePanel(console, latest, start, end) if console.is_terminal else Lines(console, latest)
+    return LivePanel(console, watch, start, end) if console.is_terminal else Lines(console, watch.look)
 
 
 def figures(snapshot: Snapshot | None) -> RenderableType:
     """The panel's table."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", min_width=14)
-    table.add_column(min_width=70)
+    table.add_column(style="dim", min_width=NAMES_WIDTH)
+    table.add_column(min_width=FIGURES_WIDTH)
     if snapshot is None:
         table.add_row("Upshot", "first look in two seconds")
         return table
-    table.add_row(
-        "labels",
-        f"{snapshot.labelled:,} of {snapshot.predictions:,} joined ({percent(snapshot.joined_share)}), "
-        f"{snapshot.pending:,} pending, coverage of matured {percent(snapshot.coverage)}, {snapshot.orphans:,} orphans",
-    )
+    joined = f"{snapshot.labelled:,} of {snapshot.predictions:,} ({percent(snapshot.joined_share)})"
+    table.add_row("joined", f"{joined}, {snapshot.pending:,} pending, {snapshot.orphans:,} orphans")
+    table.add_row("coverage", f"{percent(snapshot.coverage)} of those whose window has closed")
     table.add_row("label delay", f"half of them within {hours(snapshot.delay_p50_s)}")
     table.add_row("AUC, matured", mature(snapshot.matured))
     table.add_row("AUC, immature", immature(snapshot.tail))
@@ -153,7 +156,7 @@ def immature(window: Window | None) -> str:
     value = (
         "no label yet"
         if window.value is None
-        else f"{window.value:.3f} on the {window.measured:,} of {window.rows:,} flights whose label has come"
+        else f"{window.value:.3f} on the {window.measured:,} of {window.rows:,} whose label has come"
     )
     return value + ("" if window.estimated is None else f", estimated {window.estimated:.3f}")
 

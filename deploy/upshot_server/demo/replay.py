@@ -17,20 +17,18 @@ from upshot_server.demo.flights import Flight
 from upshot_server.demo.model_service_client import ModelService
 from upshot_server.demo.upshot_api import UpshotApi
 
-STEPS_H = (4, 6, 8, 12, 24)
-"""What a step may be: shorter ones show the delay of labels better, and cost as many writes for fewer flights."""
-MIN_FLIGHTS_PER_STEP = 25
-DAY_H = 24
+STEP_H = {200_000: 4, 50_000: 6, 10_000: 12, 0: 24}
+"""Hours of a step, by how many flights are replayed at least. A step costs two writes whatever is in them, so fewer flights go
+in longer steps; the delay of labels, as Upshot sees it, is coarser by as much."""
+
+
 MAX_BOARD = 500
 """Flights sent to the model service at once: what the SDK's buffer takes without dropping, many times over."""
 
 
-def step_for(flights: int, days: float) -> timedelta:
-    """The shortest step in which enough of ``flights``, spread over ``days``, leave to be worth a write."""
-    for hours in STEPS_H:
-        if flights / days * hours / DAY_H >= MIN_FLIGHTS_PER_STEP:
-            return timedelta(hours=hours)
-    return timedelta(hours=STEPS_H[-1])
+def step_for(flights: int) -> timedelta:
+    """How much of the year passes at a time when ``flights`` are replayed."""
+    return timedelta(hours=next(hours for least, hours in STEP_H.items() if flights >= least))
 
 
 class Replay:

@@ -31,7 +31,7 @@ from upshot_server.demo.replay import Replay, step_for
 from upshot_server.demo.report import Report, comparison_as_json, print_comparison, print_manifest, print_skew
 from upshot_server.demo.training import TrainingSet, from_archives, read_export, write_reference
 from upshot_server.demo.upshot_api import Export, UpshotApi, drift_window_for
-from upshot_server.demo.watch import Snapshot, Watch
+from upshot_server.demo.watch import Watch
 from upshot_server.demo.weather import Weather
 
 HOST = "127.0.0.1"
@@ -69,23 +69,20 @@ class Story:
         self._folder: DemoFolder = fresh(options.data)
         self._clock = SharedClock.create(self._folder.clock, SERVING_STARTS)
         self.report = Report(f"http://{HOST}:{options.port}/", str(self._folder.root))
-        self._watch: Watch | None = None
-        self._display: Display = display_on(console, self._latest, SERVING_STARTS, LAST_LABELS)
-        running.callback(self._display.close)
 
     def tell(self) -> Report:
         """Run it all; returns when the report is printed, with the children still up."""
         began = time.monotonic()
         self._upshot = self._start_server()
         self._service = self._start_service()
+        self._watch = Watch(self._upshot, self._clock.now, "1")
+        self._display: Display = display_on(self._console, self._watch, SERVING_STARTS, LAST_LABELS)
+        self._running.callback(self._display.close)
         self._display.say(f"Dashboard: [bold]{self.report.dashboard}[/]  (data in {self._folder.root})")
         with self._timed("load the data"):
             training_flights, spring, autumn, self._weather = self._load()
         with self._timed("train version 1"):
             self._first_version(training_flights)
-        self._watch = Watch(self._upshot, self._clock.now, "1")
-        self._running.callback(self._watch.close)
-        self._watch.start()
         replay = self._replay(len(spring) + len(autumn))
         with self._timed("replay April to September"):
             replay.run(spring, EXPORT_AS_OF - A_MOMENT)
@@ -100,7 +97,6 @@ class Story:
             replay.run(autumn, LAST_LABELS - A_MOMENT)
             self._clock.advance(LAST_LABELS)
         self._display.close()
-        self._watch.close()
         with self._timed("find out which was better"):
             self._verdict(without_live)
         self._check_reproducible(export)
@@ -111,9 +107,6 @@ class Story:
         self.report.trouble = self._watch.trouble
         self.report.seconds["in all"] = round(time.monotonic() - began, 1)
         return self.report
-
-    def _latest(self) -> Snapshot | None:
-        return self._watch.snapshot if self._watch else None
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -167,8 +160,8 @@ class Story:
         return year.as_flights(learning), year.as_flights(spring), year.as_flights(autumn), Weather.load()
 
     def _replay(self, flights: int) -> Replay:
-        step = step_for(flights, (YEAR_ENDS - SERVING_STARTS) / timedelta(days=1))
-        return Replay(self._clock, self._service, self._upshot, Feed(self._options.seed), step, self._display.step)
+        feed = Feed(self._options.seed)
+        return Replay(self._clock, self._service, self._upshot, feed, step_for(flights), self._display.step)
 
     def _first_version(self, flights: list[Flight]) -> None:
         rows = from_archives(flights, self._weather, Planes.load())

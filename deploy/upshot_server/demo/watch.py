@@ -1,4 +1,4 @@
-"""What Upshot says of the replay while it runs: asked every two seconds, from a thread, through the API."""
+"""What Upshot says of the replay while it runs, asked through the API."""
 
 from __future__ import annotations
 
@@ -109,31 +109,39 @@ def with_drift(answer: dict[str, Any]) -> list[str]:
 
 
 class Watch:
-    """Looks again and again until it is closed."""
+    """Upshot's figures of one version: now, or the latest of a thread that keeps looking."""
 
     def __init__(self, api: UpshotApi, now: Callable[[], datetime], version: str) -> None:
         self._api = api
         self._now = now
         self._version = version
         self._closing = threading.Event()
-        self.snapshot: Snapshot | None = None
+        self._thread: threading.Thread | None = None
+        self.latest: Snapshot | None = None
         self.trouble: list[str] = []
         """What went wrong when looking; the replay itself goes on."""
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def look(self) -> Snapshot | None:
+        """The figures of this moment; those of the last look when Upshot does not answer."""
+        try:
+            self.latest = look(self._api, self._now(), self._version)
+        except DemoError as error:
+            self.trouble.append(str(error))
+        return self.latest
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look every two seconds."""
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop, and return when the last look is over."""
         self._closing.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def _run(self) -> None:
         while not self._closing.wait(EVERY_S):
-            try:
-                self.snapshot = look(self._api, self._now(), self._version)
-            except DemoError as error:
-                self.trouble.append(str(error))
+            self.look()
