@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,14 +27,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "data"
 
 
+def eventually(fact: Callable[[], bool], timeout_s: float) -> None:
+    """Return when ``fact()`` is true; fail when it has not become so in time."""
+    deadline = time.monotonic() + timeout_s
+    while not fact():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.05)
+
+
+def command(folder: Path, *arguments: str) -> tuple[list[str], int]:
+    """``upshot demo`` on a free port, and the port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    upshot = str(Path(sys.executable).with_name("upshot"))
+    return [upshot, "demo", *arguments, "--flights", str(FLIGHTS), "--port", str(port), "--data", str(folder)], port
+
+
 @pytest.fixture(scope="module")
 def report(folder: Path) -> dict[str, Any]:
     """The report of one run of ``upshot demo``."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    upshot = Path(sys.executable).with_name("upshot")
-    arguments = ["demo", "--once", "--json", "--flights", str(FLIGHTS), "--port", str(port), "--data", str(folder)]
-    ended = subprocess.run([upshot, *arguments], capture_output=True, text=True, timeout=170, check=False)
+    arguments, _ = command(folder, "--once", "--json")
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=170, check=False)
     assert ended.returncode == 0, ended.stderr
     answer: dict[str, Any] = json.loads(ended.stdout)
     return answer
@@ -41,7 +58,8 @@ def test_every_flight_is_one_prediction_and_one_more_per_shadow(report: dict[str
     assert replayed == FLIGHTS
     predictions = report["labels"]["predictions"]
     assert replayed + autumn <= predictions <= replayed + (FLIGHTS - report["export"]["manifest"]["rows"])
-    assert report["sdk"]["dropped"] == 0 if "dropped" in report["sdk"] else True
+    assert report["sdk"]["stored"] == predictions
+    assert report["sdk"]["dropped"] == report["sdk"]["rejected"] == 0
 
 
 def test_the_export_is_april_to_september_with_the_last_flights_still_in_the_air(
@@ -70,7 +88,7 @@ def test_every_flight_that_landed_is_joined(report: dict[str, Any]) -> None:
     assert labels["labelled"] / labels["predictions"] > 0.95
     assert labels["pending"] < 0.05 * labels["predictions"]
     assert labels["orphans"] == 0
-    assert 1.0 < labels["delay_s"]["p50"] / 3600 < 8.0
+    assert 1.0 < labels["delay_s"]["p50"] / 3600 < 24.0
 
 
 def test_the_feeds_repeats_are_recognized(report: dict[str, Any]) -> None:
@@ -105,3 +123,33 @@ def test_nothing_is_left_running(report: dict[str, Any]) -> None:
     host, port = report["dashboard"].removeprefix("http://").strip("/").split(":")
     with socket.socket() as probe:
         assert probe.connect_ex((host, int(port))) != 0
+
+
+def answers(port: int) -> bool:
+    """Whether the dashboard answers."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/", timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_page_answers_at_once_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    """The page is there while the model is still being trained, and an interrupt then leaves no process behind."""
+    arguments, port = command(tmp_path / "data")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as demo:
+        eventually(lambda: answers(port), timeout_s=60)
+        children = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
+        assert children
+        demo.send_signal(signal.SIGINT)
+        output, _ = demo.communicate(timeout=40)
+    assert output.splitlines()[-1] == "Ended."
+    eventually(lambda: not answers(port), timeout_s=5)
+    assert not [pid for pid in children if Path(f"/proc/{pid}/stat").exists()]
+
+
+def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
+    arguments, port = command(tmp_path / "data")
+    with socket.create_server(("127.0.0.1", port)):
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert f"port {port} is in use" in ended.stdout

@@ -19,7 +19,7 @@ from upshot_server.demo.watch import Snapshot, Watch, Window
 NEW_YORK = ZoneInfo("America/New_York")
 NAMES_SHOWN = 6
 NAMES_WIDTH = 13
-FIGURES_WIDTH = 70
+FIGURES_WIDTH = 58
 REFRESHES_PER_S = 4
 
 
@@ -96,8 +96,7 @@ class LivePanel:
             self._live = None
 
     def _panel(self) -> RenderableType:
-        seconds = time.monotonic() - (self._began or time.monotonic())
-        rate = self._scored / seconds if seconds else 0.0
+        rate = self._scored / (time.monotonic() - self._began) if self._began is not None else 0.0
         now = f"{self._now.astimezone(NEW_YORK):%a %d %B %Y %H:%M}"
         whole, passed = self._end - self._start, self._now - self._start
         bar = ProgressBar(total=whole.total_seconds(), completed=passed.total_seconds(), width=FIGURES_WIDTH)
