@@ -37,7 +37,17 @@ class RunningServer:
         self.data.parent.mkdir(parents=True, exist_ok=True)
         with (self.data.parent / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "upshot_server", "up", "--data", self.data, "--port", str(self.port), *self._options],
+                [
+                    sys.executable,
+                    "-m",
+                    "upshot_server",
+                    "up",
+                    "--data",
+                    self.data,
+                    "--port",
+                    str(self.port),
+                    *self._options,
+                ],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "UPSHOT_URL": self.url},

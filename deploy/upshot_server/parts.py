@@ -18,7 +18,6 @@ from upshot_joiner.store.client import Store
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
-
 from upshot_monitoring.monitor import Monitor
 from upshot_server.settings import Settings
 

@@ -21,10 +21,12 @@ SELECT
   countIf(state = 'retracted') AS retracted,
   countIf(state = 'labelled' AND predicted_at <= closed) AS matured_labelled,
   countIf(state = 'retracted' AND predicted_at <= closed) AS matured_retracted,
-  quantilesIf(0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 0.99)(
+  quantilesIf(0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5,
+    0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1, 0.99)(
     greatest(0, dateDiff('microsecond', predicted_at, first_received_at)) / 1e6, state = 'labelled') AS delays
 FROM (
-  SELECT *, fromUnixTimestamp64Micro(transform(name, {names:Array(String)}, {closed:Array(Int64)}, {default_closed:Int64}), 'UTC') AS closed
+  SELECT *,
+    fromUnixTimestamp64Micro(transform(name, {names:Array(String)}, {closed:Array(Int64)}, {default_closed:Int64}), 'UTC') AS closed
   FROM outcomes FINAL
   WHERE model = {model:String}
 )
@@ -37,7 +39,8 @@ GROUP BY name
 """
 _SERVED_UNTIL = """
 SELECT count() FROM %s FINAL
-WHERE predicted_at >= fromUnixTimestamp64Micro({hour:Int64}, 'UTC') AND predicted_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+WHERE predicted_at >= fromUnixTimestamp64Micro({hour:Int64}, 'UTC')
+  AND predicted_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
 """
 _EXPORTED = """
 SELECT max(JSONExtractUInt(manifest, 'rows')) FROM exports FINAL

@@ -21,7 +21,8 @@ from upshot_joiner.store.served import ServedTables
 _EVENTS = f"SELECT * REPLACE (toString(op) AS op) FROM ({fold.EVENTS_OF_REQUEST}) ORDER BY observed_at, label_id"
 _SERVED = """
 SELECT * FROM %s FINAL
-WHERE predicted_at >= fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND predicted_at <= fromUnixTimestamp64Micro({last:Int64}, 'UTC')
+WHERE predicted_at >= fromUnixTimestamp64Micro({first:Int64}, 'UTC')
+  AND predicted_at <= fromUnixTimestamp64Micro({last:Int64}, 'UTC')
   AND request_key = {request_key:UInt128} AND request_id = {request_id:String}
 ORDER BY predicted_at, model_version, item_id
 """

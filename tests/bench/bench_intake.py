@@ -39,7 +39,9 @@ SINGLE = 100
 def prediction(number: int) -> Prediction:
     """An event like a service's."""
     rng = random.Random(number)
-    features = {f"numeric_{i:02d}": rng.gauss(0, 1) for i in range(20)} | {f"text_{i}": f"v{rng.randrange(50)}" for i in range(10)}
+    features = {f"numeric_{i:02d}": rng.gauss(0, 1) for i in range(20)} | {
+        f"text_{i}": f"v{rng.randrange(50)}" for i in range(10)
+    }
     return Prediction(
         request_id=str(uuid.UUID(int=(time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | rng.getrandbits(62))),
         model="bench",
@@ -78,9 +80,7 @@ def main() -> None:
     """Measure and print."""
     encode = msgspec.msgpack.Encoder().encode
     events = [prediction(number) for number in range(EVENTS)]
-    bodies = [
-        zstandard.compress(pack(map(encode, events[i : i + BATCH])), 1) for i in range(0, EVENTS, BATCH)
-    ]
+    bodies = [zstandard.compress(pack(map(encode, events[i : i + BATCH])), 1) for i in range(0, EVENTS, BATCH)]
     labels = [
         msgspec.json.encode([{"request_id": event.request_id, "value": i % 2} for event in events[i : i + BATCH]])
         for i in range(0, EVENTS, BATCH)
@@ -115,7 +115,12 @@ def main() -> None:
         behind_s = time.perf_counter() - start
         waits = []
         for number in range(SINGLE):
-            event = {"request_id": f"single-{number}", "model": "bench", "prediction": 0.5, "features": {"numeric_00": 0.5}}
+            event = {
+                "request_id": f"single-{number}",
+                "model": "bench",
+                "prediction": 0.5,
+                "features": {"numeric_00": 0.5},
+            }
             begin = time.perf_counter()
             assert server.post("/v1/predictions", event).json()["accepted"] == 1
             waits.append(time.perf_counter() - begin)
@@ -130,11 +135,17 @@ def main() -> None:
     raw_s = raw_insert(events)
     waits.sort()
     visible.sort()
-    print(f"predictions stored                      {predictions_s:>10,.0f}/s   {predictions_s / raw_s:.2f} x the raw insert")
+    print(
+        f"predictions stored                      {predictions_s:>10,.0f}/s   {predictions_s / raw_s:.2f} x the raw insert"
+    )
     print(f"raw insert of the same Arrow blocks     {raw_s:>10,.0f}/s")
     print(f"labels stored                           {labels_s:>10,.0f}/s   joined {behind_s:.2f} s after the last")
-    print(f"one prediction answered, alone          {statistics.median(waits) * 1e3:>10.1f} ms p50   {waits[-2] * 1e3:.1f} ms p99")
-    print(f"one label, from answered to joined      {statistics.median(visible) * 1e3:>10.1f} ms p50   {visible[-2] * 1e3:.1f} ms p99")
+    print(
+        f"one prediction answered, alone          {statistics.median(waits) * 1e3:>10.1f} ms p50   {waits[-2] * 1e3:.1f} ms p99"
+    )
+    print(
+        f"one label, from answered to joined      {statistics.median(visible) * 1e3:>10.1f} ms p50   {visible[-2] * 1e3:.1f} ms p99"
+    )
 
 
 if __name__ == "__main__":

@@ -36,9 +36,13 @@ SELECT
   {", ".join(f"concat('v', toString(rand({i + 100}) % 50)) AS {name}" for i, name in enumerate(TEXT))}
 FROM numbers({ROWS})
 """
-PLAIN = ", ".join([*(f"{name} Nullable(Float64)" for name in NUMERIC), *(f"{name} LowCardinality(Nullable(String))" for name in TEXT)])
+PLAIN = ", ".join(
+    [*(f"{name} Nullable(Float64)" for name in NUMERIC), *(f"{name} LowCardinality(Nullable(String))" for name in TEXT)]
+)
 MAPS = "numeric Map(LowCardinality(String), Float64), text Map(LowCardinality(String), String)"
-_PAIRS = {kind: ", ".join(f"'{name}', {name}" for name in names) for kind, names in (("numeric", NUMERIC), ("text", TEXT))}
+_PAIRS = {
+    kind: ", ".join(f"'{name}', {name}" for name in names) for kind, names in (("numeric", NUMERIC), ("text", TEXT))
+}
 AS_MAPS = f"map({_PAIRS['numeric']}) AS numeric, map({_PAIRS['text']}) AS text"
 HEAD = "request_key UInt128, request_id String, predicted_at DateTime64(6, 'UTC'), first_wins UInt64"
 ENGINE = "ENGINE = ReplacingMergeTree(first_wins)"
@@ -63,7 +67,9 @@ def median_s(run: Callable[[], object]) -> float:
 
 def load(store: Store, table: str, columns: str, engine: str, select: str) -> float:
     """Make and fill a table in ten blocks, as a service's traffic would; returns seconds."""
-    store.command(f"CREATE TABLE {table} ({HEAD}, {columns}, INDEX time predicted_at TYPE minmax GRANULARITY 1) {engine}")
+    store.command(
+        f"CREATE TABLE {table} ({HEAD}, {columns}, INDEX time predicted_at TYPE minmax GRANULARITY 1) {engine}"
+    )
     start = time.perf_counter()
     for block in range(10):
         store.command(f"INSERT INTO {table} {select} WHERE cityHash64(request_id) % 10 = {block}")
@@ -72,7 +78,9 @@ def load(store: Store, table: str, columns: str, engine: str, select: str) -> fl
 
 def size_mb(store: Store, table: str) -> float:
     """Compressed size on disk."""
-    [(size,)] = store.query("SELECT sum(data_compressed_bytes) FROM system.parts WHERE active AND table = {t:String}", {"t": table})
+    [(size,)] = store.query(
+        "SELECT sum(data_compressed_bytes) FROM system.parts WHERE active AND table = {t:String}", {"t": table}
+    )
     return float(size) / 1e6
 
 
@@ -100,7 +108,11 @@ def main() -> None:
         say("load, typed columns", f"{ROWS / typed:,.0f}/s")
         say("load, two maps", f"{ROWS / maps:,.0f}/s", f"{maps / typed:.1f} x the time of typed columns")
         say("size, typed columns", f"{size_mb(store, 'typed_hour'):.0f} MB")
-        say("size, two maps", f"{size_mb(store, 'maps_hour'):.0f} MB", f"{size_mb(store, 'maps_hour') / size_mb(store, 'typed_hour'):.2f} x")
+        say(
+            "size, two maps",
+            f"{size_mb(store, 'maps_hour'):.0f} MB",
+            f"{size_mb(store, 'maps_hour') / size_mb(store, 'typed_hour'):.2f} x",
+        )
 
         maps_scan = "SELECT " + ", ".join(
             [*(f"quantile(0.5)(numeric['{n}'])" for n in NUMERIC), *(f"uniqExact(text['{n}'])" for n in TEXT)]
@@ -111,13 +123,21 @@ def main() -> None:
         say("all features of all rows, two maps", f"{other * 1e3:.0f} ms", f"{other / scan:.1f} x")
         final = median_s(lambda: store.query(f"{TYPED_SCAN} FROM typed_hour FINAL"))
         say("... FINAL, parts merged", f"{final * 1e3:.0f} ms", f"{final / scan:.2f} x without FINAL")
-        say("... FINAL, parts not merged yet", f"{apart_final * 1e3:.0f} ms", f"{apart_final / apart:.2f} x without FINAL")
+        say(
+            "... FINAL, parts not merged yet",
+            f"{apart_final * 1e3:.0f} ms",
+            f"{apart_final / apart:.2f} x without FINAL",
+        )
 
         by_hour = median_s(lambda: store.query(f"{TYPED_SCAN} FROM typed_hour FINAL WHERE {DAY}"))
         say("all features of one day, ordered by hour, any request IDs, FINAL", f"{by_hour * 1e3:.0f} ms")
         for table, ids in (("typed_time_key", "UUIDv7"), ("typed_random_key", "random")):
             by_key = median_s(lambda table=table: store.query(f"{TYPED_SCAN} FROM {table} FINAL WHERE {DAY}"))  # type: ignore[misc]
-            say(f"all features of one day, ordered by key, {ids} request IDs, FINAL", f"{by_key * 1e3:.0f} ms", f"{by_key / by_hour:.1f} x by hour")
+            say(
+                f"all features of one day, ordered by key, {ids} request IDs, FINAL",
+                f"{by_key * 1e3:.0f} ms",
+                f"{by_key / by_hour:.1f} x by hour",
+            )
 
         print()
         for ids, column in (("UUIDv7", "time_key"), ("random", "random_key")):
@@ -128,7 +148,9 @@ def main() -> None:
             store.command(f"INSERT INTO spine_{column} SELECT {column}, request_id, predicted_at, 1, 'm' FROM rows")
             store.command(f"OPTIMIZE TABLE spine_{column} FINAL")
             store.command("CREATE OR REPLACE TABLE batch (request_key UInt128) ENGINE = Memory")
-            store.command(f"INSERT INTO batch SELECT {column} FROM rows WHERE predicted_at >= '2024-01-30 00:00:00' LIMIT 10000")
+            store.command(
+                f"INSERT INTO batch SELECT {column} FROM rows WHERE predicted_at >= '2024-01-30 00:00:00' LIMIT 10000"
+            )
             found = median_s(
                 lambda column=column: store.arrow(  # type: ignore[misc]
                     f"SELECT * FROM spine_{column} FINAL WHERE request_key IN (SELECT request_key FROM batch)"

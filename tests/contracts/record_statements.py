@@ -68,7 +68,14 @@ def main(folder: Path, canary: str) -> None:
             ]
             assert http.post("/v1/predictions", json=events).json()["accepted"] == 200
         labels = [
-            {"request_id": f"{canary}{n}", "item_id": canary, "name": canary, "value": [canary, "x"][n % 2], "source": canary, "tags": {canary: canary}}
+            {
+                "request_id": f"{canary}{n}",
+                "item_id": canary,
+                "name": canary,
+                "value": [canary, "x"][n % 2],
+                "source": canary,
+                "tags": {canary: canary},
+            }
             for n in range(150)
         ]
         assert http.post("/v1/labels", json=labels).json()["accepted"] == 150
@@ -78,8 +85,9 @@ def main(folder: Path, canary: str) -> None:
             time.sleep(0.05)
         time.sleep(2)  # one turn of the roll-up
         for question in (
-            "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}", f"/performance?label={canary}",
-            f"/performance?version={canary}", f"/performance?segment=tags.{canary}", f"/performance?segment=features.{canary}",
+            "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}",
+            f"/performance?label={canary}", f"/performance?version={canary}",
+            f"/performance?segment=tags.{canary}", f"/performance?segment=features.{canary}",
             f"/compare?a=1&b={canary}",
         ):  # fmt: skip
             answer = http.get(path + question)

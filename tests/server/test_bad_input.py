@@ -8,7 +8,6 @@ import json
 import httpx
 import pytest
 import zstandard
-
 from tests.running import RunningServer
 
 GOOD = {"request_id": "good", "model": "m", "prediction": 0.5, "features": {"x": 1}}
@@ -34,7 +33,9 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]
 
 def test_a_body_that_is_not_json_is_refused_with_its_place(server: RunningServer) -> None:
     body = problem(
-        server.http.post("/v1/predictions", content=b'[{"request_id": "a",\n oops', headers={"content-type": "application/json"}),
+        server.http.post(
+            "/v1/predictions", content=b'[{"request_id": "a",\n oops', headers={"content-type": "application/json"}
+        ),
         400,
         "invalid_json",
     )

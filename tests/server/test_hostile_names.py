@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
-
 from tests.running import RunningServer
 
 HOSTILE = [
@@ -45,7 +44,13 @@ def test_hostile_names_are_kept_exactly(server: RunningServer) -> None:
             "rejected": 0,
             "errors": [],
         }
-        label = {"request_id": event["request_id"], "name": name or "label", "value": other, "source": name, "tags": {name: other}}
+        label = {
+            "request_id": event["request_id"],
+            "name": name or "label",
+            "value": other,
+            "source": name,
+            "tags": {name: other},
+        }
         assert server.post("/v1/labels", label).json()["accepted"] == 1
     server.until_joined()
     models = {model["model"] for model in server.http.get("/v1/models").json()["models"]}

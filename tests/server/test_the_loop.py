@@ -16,7 +16,6 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
-
 from tests.running import RunningServer
 from tests.server import model_service
 from tests.waiting import eventually
@@ -169,7 +168,9 @@ def test_an_export_as_of_a_moment_is_the_same_bytes_after_more_labels_came(serve
     label(range(20), "text", name="another")
     assert server.post("/v1/labels", [{"request_id": "r1", "op": "retract"}]).json()["accepted"] == 1
     predict(range(100, 150), colour="red", x="now a text")
-    assert server.http.put("/v1/models/m", json={"labels": {"label": {"window": "1m", "default": 5}}}).status_code == 200
+    assert (
+        server.http.put("/v1/models/m", json={"labels": {"label": {"window": "1m", "default": 5}}}).status_code == 200
+    )
     again = server.export(model="m", as_of=as_of)
     assert again["manifest"] == first["manifest"]
     assert again["location"] != first["location"]

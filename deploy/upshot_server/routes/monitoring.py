@@ -25,6 +25,9 @@ Moment = Annotated[datetime | None, Query(description="RFC 3339; without an offs
 Version = Annotated[str | None, Query(description="One model version; all together otherwise")]
 Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
 
+EARLIEST = datetime(1980, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
 REPORT_HEADERS = {
     # Another program's page: it may run its scripts to draw itself, without our origin, our storage or the network.
     "Content-Security-Policy": (
@@ -67,7 +70,7 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """Metrics on matured rows with 95 % intervals; what is labelled so far of open windows is apart, in ``so_far``."""
         length = _duration(window, "window") or timedelta(days=1)
-        asked = PerformanceAsked(label, _utc(start), _utc(end), length, version, segment)
+        asked = PerformanceAsked(label, _moment(start, "start"), _moment(end, "end"), length, version, segment)
         return json_answer(monitor.performance(model, asked))
 
     @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")
@@ -75,7 +78,7 @@ def router(monitor: Monitor) -> APIRouter:
         model: str, a: str, b: str, label: str | None = None, start: Moment = None, end: Moment = None
     ) -> Response:
         """AUC of both on matured, labelled rows that both scored, and the paired difference b - a, with 95 % intervals."""
-        return json_answer(monitor.compare(model, a, b, label, _utc(start), _utc(end)))
+        return json_answer(monitor.compare(model, a, b, label, _moment(start, "start"), _moment(end, "end")))
 
     @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
     def get_drift(
@@ -139,8 +142,9 @@ def router(monitor: Monitor) -> APIRouter:
     @routes.post("/v1/models/{model:path}/reports", summary="Make an Evidently report", status_code=202)
     def post_report(model: str, request: Annotated[ReportRequest | None, Body()] = None) -> Response:
         """Answered at once, made in a process of its own; charts show a sample, scores are those of all rows."""
-        wanted = (request or ReportRequest()).model_dump(mode="json", exclude_none=True)
-        _duration(wanted.get("window"), "window")
+        request = request or ReportRequest()
+        _asked(request.start, request.end, request.window, request.version, request.baseline)
+        wanted = request.model_dump(mode="json", exclude_none=True)
         return json_answer(monitor.make_report(model, wanted), 202)
 
     @routes.get("/v1/reports/{report_id}", summary="One report")
@@ -170,7 +174,7 @@ async def _receive(request: Request, file: Path) -> None:
 def _asked(
     start: datetime | None, end: datetime | None, window: str | None, version: str | None, baseline: Any
 ) -> DriftAsked:
-    return DriftAsked(_utc(start), _utc(end), _duration(window, "window"), version, baseline)
+    return DriftAsked(_moment(start, "start"), _moment(end, "end"), _duration(window, "window"), version, baseline)
 
 
 def _duration(text: str | None, loc: str) -> timedelta | None:
@@ -190,7 +194,12 @@ def _duration(text: str | None, loc: str) -> timedelta | None:
     return length
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def _moment(moment: datetime | None, loc: str) -> datetime | None:
     if moment is None:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if not EARLIEST <= moment <= LATEST:
+        raise Problem(
+            422, "invalid_moment", "A moment lies between 1980 and 2100.", [{"loc": loc, "code": "out_of_range"}]
+        )
+    return moment.astimezone(UTC)

@@ -206,7 +206,9 @@ class TrainingSet:
     def _label_columns(self, selection: Selection, number: int, label: Label) -> list[Column]:
         alias = f"o{number}"
         defaults = label.rules.default
-        closed = f"s.predicted_at + toIntervalMicrosecond({label.rules.window // timedelta(microseconds=1)}) <= fromUnixTimestamp64Micro({{as_of:Int64}}, 'UTC')"
+        window_us = label.rules.window // timedelta(microseconds=1)
+        matures_at = f"s.predicted_at + toIntervalMicrosecond({window_us})"
+        closed = f"{matures_at} <= fromUnixTimestamp64Micro({{as_of:Int64}}, 'UTC')"
         unknown = f"(isNull({alias}.state) OR {alias}.state = 'pending')"
         defaulted = f"({unknown} AND {closed})" if defaults is not None else "false"
         kind, number_, text = scalar_parts(defaults)

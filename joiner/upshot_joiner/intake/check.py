@@ -26,7 +26,7 @@ LATEST_US = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class NotAccepted(Exception):  # noqa: N818  # the flow of a check, not an error of ours
+class NotAccepted(Exception):  # the flow of a check, not an error of ours
     """Why an event cannot be accepted: a stable ``code`` and the place ``loc`` in the event."""
 
     def __init__(self, code: str, loc: str) -> None:

@@ -56,7 +56,8 @@ FROM label_events FINAL
 WHERE request_key IN (SELECT request_key FROM commit_keys)
 """
 _FINISH = """
-INSERT INTO predictions (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
+INSERT INTO predictions
+  (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
 SELECT {model:String}, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash
 FROM %s FINAL
 WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')

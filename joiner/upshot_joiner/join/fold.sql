@@ -24,24 +24,26 @@ ranked AS (
   SELECT
     m.*, ifNull(rules.combine, 'last') AS combine,
     if(rules.rule_model IS NULL, 1,
-       if(has(rules.priority, m.source), indexOf(rules.priority, m.source), length(rules.priority) + 1)) AS rank
+       if(has(rules.priority, m.source), indexOf(rules.priority, m.source), length(rules.priority) + 1)) AS rank,
+    -- A label that came too late leaves the row pending; the row is there all the same, to take an earlier outcome back.
+    NOT (ifNull(rules.reject_late, 0)
+      AND m.observed_at > m.predicted_at + toIntervalMicrosecond(ifNull(rules.window_us, 0))) AS counts
   FROM matched AS m
   LEFT JOIN rules ON m.model = rules.rule_model AND m.name = rules.rule_name
-  WHERE NOT (ifNull(rules.reject_late, 0) AND m.observed_at > m.predicted_at + toIntervalMicrosecond(ifNull(rules.window_us, 0)))
 ),
 per_rank AS (
   SELECT
     model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank,
-    countIf(is_retract) AS retractions,
-    maxIf((observed_at, label_id), is_retract) AS last_retraction,
-    arraySort(groupArrayIf(event, NOT is_retract)) AS sets,
+    countIf(is_retract AND counts) AS retractions,
+    maxIf((observed_at, label_id), is_retract AND counts) AS last_retraction,
+    arraySort(groupArrayIf(event, NOT is_retract AND counts)) AS sets,
     max(received_at) AS newest, min(received_at) AS oldest
   FROM ranked
   GROUP BY model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank
 ),
 surviving AS (
   SELECT
-    *,
+    model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank, retractions, newest, oldest,
     arrayFilter(
       s -> (retractions = 0 OR (s.1, s.2) > last_retraction)
         AND (combine NOT IN ('sum', 'mean', 'min', 'max') OR s.4 IS NOT NULL),
@@ -56,41 +58,51 @@ chosen AS (
   FROM surviving
   GROUP BY model, name, predicted_at, request_key, request_id, model_version, item_id, combine
 ),
+-- One step a level: what a level computes is a column of the next. (Written as aliases of one level, ClickHouse expands them
+-- into each other, and planning the statement takes five times as long as running it.)
 numbered AS (
   SELECT
     *,
-    arrayMap(s -> assumeNotNull(s.4), live) AS numbers,
-    arrayMap(s -> if(s.4 IS NULL, concat('text', s.5), concat('number', toString(assumeNotNull(s.4)))), live) AS votes,
+    arrayMap(s -> ifNull(s.4, nan), live) AS numbers,
+    if(combine = 'majority', arrayMap(s -> if(s.4 IS NULL, concat('text', s.5), concat('number', toString(s.4))), live), []) AS votes,
+    arrayCount(s -> s.3 NOT IN ('int', 'bool'), live) = 0 AS whole
+  FROM chosen
+),
+counted AS (
+  SELECT
+    *,
+    multiIf(combine = 'min', arrayMin(numbers), combine = 'max', arrayMax(numbers), nan) AS extreme,
     arrayMap(v -> countEqual(votes, v), votes) AS vote_counts,
-    multiIf(
-      empty(live), 0,
-      combine = 'first', 1,
-      combine = 'min', arrayFirstIndex(n -> n = arrayMin(numbers), numbers),
-      combine = 'max', arrayFirstIndex(n -> n = arrayMax(numbers), numbers),
-      combine = 'majority', arrayLastIndex(c -> c = arrayMax(vote_counts), vote_counts),
-      length(live)) AS position,
     multiIf(
       combine = 'sum', arraySum(numbers),
       combine = 'mean', arraySum(numbers) / length(numbers),
       combine = 'count', toFloat64(length(live)),
-      nan) AS computed,
-    arrayAll(s -> s.3 IN ('int', 'bool'), live) AND abs(computed) <= 9007199254740992 AS whole
-  FROM chosen
+      nan) AS computed
+  FROM numbered
+),
+positioned AS (
+  SELECT
+    *,
+    live[multiIf(
+      combine = 'first', 1,
+      combine IN ('min', 'max'), indexOf(numbers, extreme),
+      combine = 'majority', arrayLastIndex(c -> c = arrayMax(vote_counts), vote_counts),
+      length(live))] AS pick,
+    multiIf(
+      empty(live), 'nothing',
+      combine = 'count' OR (combine = 'sum' AND whole AND abs(computed) <= 9007199254740992), 'whole',
+      combine IN ('sum', 'mean'), 'computed',
+      'picked') AS source_of_value
+  FROM counted
 )
 SELECT
   model, name, predicted_at, request_key, request_id, model_version, item_id,
-  multiIf(notEmpty(live), 'labelled', retractions > 0, 'retracted', 'pending') AS state,
+  multiIf(source_of_value != 'nothing', 'labelled', retractions > 0, 'retracted', 'pending') AS state,
+  transform(source_of_value, ['nothing', 'whole', 'computed'], ['', 'int', 'float'], pick.3) AS value_kind,
+  multiIf(source_of_value = 'nothing', NULL, source_of_value = 'picked', pick.4, computed) AS value_number,
   multiIf(
-    empty(live), '',
-    combine = 'count' OR (combine = 'sum' AND whole), 'int',
-    combine IN ('sum', 'mean'), 'float',
-    live[position].3) AS value_kind,
-  multiIf(empty(live), NULL, combine IN ('sum', 'mean', 'count'), computed, live[position].4) AS value_number,
-  multiIf(
-    empty(live), '',
-    combine = 'count' OR (combine = 'sum' AND whole), toString(toInt64(computed)),
-    combine IN ('sum', 'mean'), toString(computed),
-    live[position].5) AS value_text,
-  if(empty(live), NULL, live[position].1) AS observed_at,
+    source_of_value = 'nothing', '', source_of_value = 'picked', pick.5, source_of_value = 'whole', toString(toInt64(computed)),
+    toString(computed)) AS value_text,
+  if(source_of_value = 'nothing', NULL, pick.1) AS observed_at,
   received_at, first_received_at
-FROM numbered
+FROM positioned

@@ -21,7 +21,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
-from upshot_joiner.join import fold, orphans
+from upshot_joiner.join import few, fold, orphans
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
@@ -29,6 +29,10 @@ from upshot_joiner.store.keys import key_bytes
 _log = logging.getLogger("upshot.join")
 
 MAX_BATCH_KEYS = 50_000
+FEW_KEYS = 2_000
+"""Up to so many, the fold in Python is the faster one."""
+REST_S = 0.1
+"""How long the joiner rests after a batch, so that what comes in quick succession is joined together."""
 RETRY_S = 1.0
 NOTE_EVERY_S = 5.0
 """How often the progress is written down: what a restart looks up again is what came in this time."""
@@ -51,12 +55,16 @@ class Joiner:
         self._changes = changes
         self._lock = threading.Lock()
         self._keys: set[int] = set()
+        self._in_hand = 0
         self._until = EPOCH
         self._wake = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
         self._closed = False
+        self._closing = threading.Event()
         self._noted = 0.0
+        self.failed = 0
+        """Requests that could not be folded, for a reason that trying again does not mend."""
         self._fold_lock = threading.Lock()
         store.command("CREATE OR REPLACE TABLE join_keys (request_key UInt128) ENGINE = Memory")
         self._recover()
@@ -82,18 +90,19 @@ class Joiner:
     def behind(self) -> int:
         """Requests that were touched and are not joined yet."""
         with self._lock:
-            return len(self._keys)
+            return len(self._keys) + self._in_hand
 
     def refold(self, model: str) -> int:
         """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
         with self._fold_lock:
-            return self._write(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model})
+            return self._write(self._fold_in_sql(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model}))
 
     def close(self) -> None:
         """Join what is waiting, note the progress, stop."""
         if self._closed:
             return
         self._closed = True
+        self._closing.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
@@ -117,6 +126,7 @@ class Joiner:
             if self._closed:
                 self._note(force=True)
                 return
+            self._closing.wait(REST_S)
 
     def _join_some(self) -> bool:
         with self._lock:
@@ -124,33 +134,58 @@ class Joiner:
             self._keys = self._keys - keys
             until = self._until
             more = bool(self._keys)
+            self._in_hand = len(keys)
         try:
             if keys:
                 with self._fold_lock:
-                    self._store.command("TRUNCATE TABLE join_keys")
-                    self._store.insert(
-                        "join_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)})
-                    )
-                    self._write(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {})
-                    orphans.update(self._store, to_micros(self._stamper.next()))
+                    self._join(keys)
         except StoreError as error:
             _log.error("%d requests could not be joined (code %d); trying again", len(keys), error.code)
             with self._lock:
                 self._keys |= keys
-            if not self._closed:
-                time.sleep(RETRY_S)
-                self._wake.set()
+                self._in_hand = 0
+            self._closing.wait(RETRY_S)
+            self._wake.set()
             return False
         if not more:
             self._note(until=until)
         with self._lock:
+            self._in_hand = 0
             if not self._keys:
                 self._idle.set()
             return bool(self._keys)
 
-    def _write(self, spine: str, events: str, params: dict[str, object]) -> int:
+    def _join(self, keys: set[int]) -> None:
+        try:
+            self._join_batch(keys)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001  # one request that cannot be folded must not hold up all others
+            if len(keys) == 1:
+                self.failed += 1
+                _log.exception("a request cannot be joined")
+                return
+            half = sorted(keys)
+            self._join(set(half[: len(half) // 2]))
+            self._join(set(half[len(half) // 2 :]))
+
+    def _join_batch(self, keys: set[int]) -> None:
+        self._store.command("TRUNCATE TABLE join_keys")
+        self._store.insert("join_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)}))
+        if len(keys) <= FEW_KEYS:
+            folded = few.fold_few(self._store, self._configs.get)
+            self._write(folded.outcomes)
+            events = folded.events
+        else:
+            self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}))
+            events = orphans.events_of_batch(self._store)
+        orphans.update(self._store, events, to_micros(self._stamper.next()))
+
+    def _fold_in_sql(self, spine: str, events: str, params: dict[str, object]) -> pa.Table:
         configs = fold.models_of((model, self._configs.get(model)) for model in self._configs.models())
-        outcomes = fold.fold(self._store, spine, events, configs, params)
+        return fold.fold(self._store, spine, events, configs, params)
+
+    def _write(self, outcomes: pa.Table) -> int:
         if outcomes.num_rows == 0:
             return 0
         version = to_micros(self._stamper.next())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from upshot_joiner.join import fold
+from upshot_joiner.join.few import LabelEventSeen
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
 
 _EVENTS = f"""
 SELECT
-  e.request_key AS request_key, e.request_id AS request_id, e.label_id AS label_id, any(e.name) AS name,
-  any(e.model) AS model, any(e.received_at) AS received_at,
+  e.request_key AS request_key, e.request_id AS request_id, e.label_id AS label_id, toString(any(e.name)) AS name,
+  toString(any(e.model)) AS model, any(e.received_at) AS received_at,
   countIf(p.request_id IS NOT NULL AND (e.model = '' OR e.model = p.model)) = 0 AS waiting
 FROM ({fold.EVENTS_OF_BATCH}) AS e
 LEFT JOIN ({fold.SPINE_OF_BATCH}) AS p
@@ -28,27 +27,34 @@ WHERE waiting AND request_key IN (SELECT request_key FROM join_keys)
 """
 
 
-def update(store: Store, version: int) -> None:
-    """Bring the list up to date for the keys in the joiner's batch."""
-    events = store.query(_EVENTS)
+def events_of_batch(store: Store) -> list[LabelEventSeen]:
+    """The label events of the keys in the joiner's batch, and which of them wait."""
+    return [
+        LabelEventSeen((key, request_id, label_id), name, model, received_at, bool(waiting))
+        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS)
+    ]
+
+
+def update(store: Store, events: list[LabelEventSeen], version: int) -> None:
+    """Bring the list up to date for the keys in the joiner's batch, whose events these are."""
     if not events:
         return
     listed = set(store.query(_LISTED))
-    changed = [event for event in events if bool(event[6]) != (event[:3] in listed)]
-    if changed:
-        store.insert("orphans", _block(changed, version))
-
-
-def _block(changed: list[tuple[Any, ...]], version: int) -> pa.Table:
-    return pa.table(
-        {
-            "request_key": pa.array([key_bytes(one[0]) for one in changed], rows.KEY),
-            "request_id": [one[1] for one in changed],
-            "label_id": [one[2] for one in changed],
-            "name": [one[3] for one in changed],
-            "model": [one[4] for one in changed],
-            "received_at": pa.array([one[5] for one in changed], rows.TIME),
-            "waiting": pa.array([int(one[6]) for one in changed], pa.uint8()),
-            "version": pa.array([version] * len(changed), pa.uint64()),
-        }
+    changed = [event for event in events if event.waiting != (event.identity in listed)]
+    if not changed:
+        return
+    store.insert(
+        "orphans",
+        pa.table(
+            {
+                "request_key": pa.array([key_bytes(event.identity[0]) for event in changed], rows.KEY),
+                "request_id": [event.identity[1] for event in changed],
+                "label_id": [event.identity[2] for event in changed],
+                "name": [event.name for event in changed],
+                "model": [event.model for event in changed],
+                "received_at": pa.array([event.received_at for event in changed], rows.TIME),
+                "waiting": pa.array([int(event.waiting) for event in changed], pa.uint8()),
+                "version": pa.array([version] * len(changed), pa.uint64()),
+            }
+        ),
     )
