@@ -109,7 +109,7 @@ class Drift:
         if kind == "reference":
             return kind, self._references.for_version(window.model, self._version(window))
         back = WEEK if kind == "last_week" else window.end - window.start
-        return kind, replace(window, start=window.start - back, end=window.end - back)
+        return kind, replace(window, start=max(EPOCH, window.start - back), end=max(EPOCH, window.end - back))
 
     def feature(self, model: str, name: str, asked: Asked, role: str | None = None) -> dict[str, Any]:
         """One column: its statistic per day, basic figures, and the distribution now and in the baseline.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,9 +18,11 @@ ROWS = 5000
 """Per side. More makes the report slower and its charts no better; its scores are those of all rows anyway."""
 
 _SERVED = """
-SELECT {expressions} FROM {table} FINAL
+SELECT * EXCEPT (at) FROM (
+SELECT {expressions}, predicted_at AS at FROM {table} FINAL
 WHERE toStartOfHour(predicted_at) >= {{start:DateTime('UTC')}} AND toStartOfHour(predicted_at) < {{end:DateTime('UTC')}} {version}
 ORDER BY sipHash64(request_id, item_id, model_version) LIMIT {{rows:UInt32}}
+) ORDER BY at
 """
 
 
@@ -67,4 +70,10 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         values = values.cast(kind.value_type)
     if pa.types.is_boolean(values.type):
         return pc.if_else(values, "true", "false")
+    if pa.types.is_nested(values.type):
+        # A vector is profiled by its norm, so that is what is drawn.
+        vectors = values.to_pylist()
+        return pa.chunked_array(
+            [[float(np.linalg.norm(vector)) if vector else None for vector in vectors]], pa.float64()
+        )
     return values
