@@ -64,6 +64,7 @@ class Monitor:
 
     def start(self) -> None:
         """Begin to roll up and to make reports."""
+        self._references.clean_up()
         self._roller.start()
         self._reports.start()
 

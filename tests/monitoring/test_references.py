@@ -190,9 +190,9 @@ def test_a_file_that_is_cut_off_is_refused(flywheel: Flywheel, tmp_path: Path) -
         flywheel.monitor.add_reference(flywheel.model, file)
     assert refused.value.code == "invalid_parquet"
     tables = flywheel.store.query(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'reference\\_%'"
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'staged\\_%'"
     )
-    assert tables == [("reference_profiles",)]
+    assert tables == []
 
 
 def test_each_version_has_its_own_reference(flywheel: Flywheel, tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     rng = np.random.default_rng(1)
     for name, shift in (("reference", 0.0), ("current", 1.0)):
-        pd.DataFrame({"</script><b>x": rng.normal(shift, 1, 500), "c": rng.choice(["a", "b"], 500)}).to_parquet(
-            folder / f"{name}.parquet"
-        )
+        pd.DataFrame(
+            {"</script><b>x": rng.normal(shift, 1, 500), "c": rng.choice(["a", "</script><b>b"], 500)}
+        ).to_parquet(folder / f"{name}.parquet")
     columns = [
         {
             "name": "</script><b>x",
@@ -95,7 +95,7 @@ def test_the_page_draws_itself_in_a_sandbox(address: str, chromium: Path) -> Non
             frame = page.frames[1]
             frame.get_by_text("wasserstein, all rows").wait_for(timeout=60_000)
             assert frame.get_by_text("0.987").is_visible()
-            assert frame.locator("td", has_text="</script><b>x").first.is_visible()
+            assert frame.locator("td", has_text="\u2039/script\u203a\u2039b\u203ax").first.is_visible()
             assert frame.locator("td b").count() == 0
             assert frame.get_by_text("Share of Drifted Columns").is_visible()
             frame.locator("td button").first.click()

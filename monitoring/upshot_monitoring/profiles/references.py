@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,8 @@ _log = logging.getLogger("upshot.monitoring")
 MAX_BYTES = 1024 * 1024 * 1024
 ROWS_PER_BLOCK = 100_000
 _KEY = "{{reference_id:String}} AS reference_id, {role} AS role, {feature} AS feature"
+_STAGING = "staged_reference_"
+_LEFT_OVER = "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})"
 _LIST = """
 SELECT id, model_version, rows, columns, created_at FROM model_references FINAL
 WHERE model = {model:String} ORDER BY created_at DESC, version DESC
@@ -82,6 +85,11 @@ class References:
         self._clock = clock
         self._folder = folder
 
+    def clean_up(self) -> None:
+        """Drop the tables of uploads that a stopped server was in the middle of."""
+        for (table,) in self._store.query(_LEFT_OVER, {"prefix": _STAGING}):
+            self._store.command(f"DROP TABLE IF EXISTS {table} SYNC")
+
     def of_model(self, model: str) -> list[Reference]:
         """The references of a model, newest first."""
         found = []
@@ -123,7 +131,7 @@ class References:
         parquet = _open(file)
         columns = read_columns(parquet.schema_arrow, config, set(labels))
         reference_id = _identity(file, model, model_version)
-        staging = f"reference_{reference_id}"
+        staging = f"{_STAGING}{uuid4().hex}"
         try:
             self._stage(parquet, columns, staging)
             with self._roller.lock:

@@ -133,10 +133,14 @@ class Roller:
                 found += len(due.hours())
             return found
 
-    def roll(self) -> int:
-        """Roll everything that is due now; returns the number of hours. For the thread, and for whoever cannot wait for it."""
-        done = 0
-        while not self._closing.is_set():
+    def roll(self, max_chunks: int | None = None) -> int:
+        """Roll everything that is due now, or some of it; returns the number of hours. For the thread, and for whoever cannot wait.
+
+        While changes keep coming, "everything" has no end: the thread rolls a chunk at a time and rests in between.
+        """
+        done = chunks = 0
+        while not self._closing.is_set() and (max_chunks is None or chunks < max_chunks):
+            chunks += 1
             with self.lock:
                 self._take()
                 model = next((model for model, due in self._due.items() if due.hours()), None)
@@ -164,16 +168,21 @@ class Roller:
         while not self._closing.is_set():
             began = time.monotonic()
             try:
-                self.roll()
+                self.roll(max_chunks=1)
             except Exception:  # noqa: BLE001  # nobody would notice that this thread died; answers would grow old
                 self.stats.failures += 1
                 _log.exception("rolling up failed; trying again")
             took = time.monotonic() - began
             self.stats.seconds += took
             self._closing.wait(max(IDLE_S, took / DUTY - took))
-            while not self._closing.is_set() and not self._woken.is_set() and not self._changes.wait(timeout_s=IDLE_S):
-                pass
+            while not (self._closing.is_set() or self._woken.is_set() or self._is_behind()):
+                if self._changes.wait(timeout_s=IDLE_S):
+                    break
             self._woken.clear()
+
+    def _is_behind(self) -> bool:
+        with self.lock:
+            return any(due.hours() for due in self._due.values())
 
     def _take(self) -> None:
         changes = self._changes.take()

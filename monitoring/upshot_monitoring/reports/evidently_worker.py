@@ -27,12 +27,13 @@ from evidently.legacy.core import ColumnType
 from evidently.presets import DataDriftPreset
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
+_LOOK_ALIKES = str.maketrans("<>&", "\u2039\u203a\uff06")
 
 
 def make(folder: Path) -> None:
     """Make the report in a folder. Raises whatever Evidently raises."""
     request = json.loads((folder / "request.json").read_text("utf-8"))
-    columns: list[dict[str, Any]] = request["columns"]
+    columns: list[dict[str, Any]] = [{**column, "name": shown(column["name"])} for column in request["columns"]]
     scores = {column["name"]: column for column in columns}
     for method in {column["method"] for column in columns}:
         _register(method, scores)
@@ -49,10 +50,15 @@ def make(folder: Path) -> None:
     snapshot = report.run(
         Dataset.from_pandas(current, data_definition=definition),
         Dataset.from_pandas(reference, data_definition=definition),
-        name=request["title"],
+        name=shown(request["title"]),
     )
     snapshot.save_html(str(folder / "report.html"))
     (folder / "report.json").write_text(json.dumps(snapshot.dict(), default=str), "utf-8")
+
+
+def shown(text: str) -> str:
+    """A name or value as it may stand in the page: Evidently writes data into an inline script and does not escape it."""
+    return text.translate(_LOOK_ALIKES)
 
 
 def _name(method: str) -> str:
@@ -82,11 +88,11 @@ def _register(method: str, scores: dict[str, dict[str, Any]]) -> None:
 
 def _read(file: Path, numeric: list[str], classes: list[str]) -> pd.DataFrame:
     """A sample with plain float and object columns: Evidently fails on pandas' nullable types."""
-    frame = pd.read_parquet(file)
+    frame = pd.read_parquet(file).rename(columns=shown)
     for name in numeric:
         frame[name] = pd.to_numeric(frame[name]).astype("float64")
     for name in classes:
-        frame[name] = frame[name].astype(object)
+        frame[name] = frame[name].astype(object).map(shown, na_action="ignore")
     return frame
 
 
