@@ -15,6 +15,7 @@ from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
@@ -49,9 +50,9 @@ class Parts:
         try:
             store.migrate("upshot_joiner.store.schema")
             store.migrate("upshot_monitoring.schema")
-            stamper = Stamper(clock)
             # store ← who serves what, by which rules
             served = ServedTables(store)
+            stamper = Stamper(clock, after=last_stamp(store, served.tables()))
             configs = ConfigStore(store, stamper)
             activity = Activity(store)
             changes = ChangedHours()

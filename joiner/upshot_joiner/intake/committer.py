@@ -55,15 +55,19 @@ SELECT request_key, request_id, label_id, content_hash
 FROM label_events FINAL
 WHERE request_key IN (SELECT request_key FROM commit_keys)
 """
-_FINISH = """
-INSERT INTO predictions
-  (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
-SELECT {model:String}, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash
+_WHERE_UNFINISHED = """
 FROM %s FINAL
 WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
   AND (request_key, request_id, model_version, item_id) NOT IN (
     SELECT request_key, request_id, model_version, item_id FROM predictions
     WHERE model = {model:String} AND received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC'))
+"""
+_UNFINISHED = f"SELECT request_key {_WHERE_UNFINISHED}"
+_FINISH = f"""
+INSERT INTO predictions
+  (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
+SELECT {{model:String}}, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash
+{_WHERE_UNFINISHED}
 """
 
 
@@ -125,7 +129,8 @@ class Committer:
         self.failing: str = ""
         """Why the last group could not be stored; empty while all is well."""
         store.command("CREATE OR REPLACE TABLE commit_keys (request_key UInt128) ENGINE = Memory")
-        self.recover()
+        if self.recover():
+            activity.recount(store)
         self._thread = threading.Thread(target=self._work, name="upshot-committer", daemon=True)
 
     def start(self) -> None:
@@ -163,18 +168,24 @@ class Committer:
         if self._thread.is_alive():
             self._thread.join(timeout=30)
 
-    def recover(self) -> None:
-        """Finish the group that a crash cut off between its typed rows and the spine, if there is one."""
+    def recover(self) -> int:
+        """Finish the group that a crash cut off between its typed rows and the spine; returns how many rows that were."""
+        finished = 0
         [(newest,)] = self._store.query("SELECT max(received_at) FROM predictions")
         # Groups are stamped in order and each ends with the spine, so only rows stamped after the spine's newest, or the part
         # of that same group that a failing spine insert left out, can be unfinished.
         after = to_micros(newest) - 1
         for model in self._served.models():
             table = self._served.table(model)
-            self._store.command(_FINISH % table, {"model": model, "after": after})
-            [(newest_row,)] = self._store.query(f"SELECT max(received_at) FROM {table}")
-            self._stamper.pass_over(newest_row)
+            params = {"model": model, "after": after}
+            unfinished = self._store.query(_UNFINISHED % table, params)
+            if unfinished:
+                _log.warning("finishing %d predictions of a group that was cut off", len(unfinished))
+                self._store.command(_FINISH % table, params)
+                self._touched([key for (key,) in unfinished], self._stamper.last)
+                finished += len(unfinished)
         self._unfinished = False
+        return finished
 
     # -- the writer's thread -------------------------------------------------------------------------------------------
 

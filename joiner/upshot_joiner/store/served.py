@@ -138,6 +138,11 @@ class ServedTables:
         with self._lock:
             return sorted(self._models)
 
+    def tables(self) -> list[str]:
+        """The tables of all models."""
+        with self._lock:
+            return sorted(known.table for known in self._models.values())
+
     def table(self, model: str) -> str | None:
         """The name of a model's table, safe to put into SQL; None when nothing was served yet."""
         with self._lock:

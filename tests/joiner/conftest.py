@@ -1,0 +1,96 @@
+"""The joiner's parts over the shared store, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from upshot.wire import LabelEvent, Prediction
+from upshot_joiner.activity import Activity
+from upshot_joiner.changes import ChangedHours
+from upshot_joiner.clock import FixedClock, Stamper
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.coverage import Coverage
+from upshot_joiner.intake.check import check_label, check_prediction
+from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.last_stamp import last_stamp
+from upshot_joiner.store.served import ServedTables
+from upshot_joiner.story import Stories
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@dataclass
+class Line:
+    """Intake, store and join, put together as the server does."""
+
+    store: Store
+    clock: FixedClock
+    stamper: Stamper
+    served: ServedTables
+    configs: ConfigStore
+    activity: Activity
+    changes: ChangedHours
+    joiner: Joiner
+    committer: Committer
+
+    @classmethod
+    def open(cls, store: Store, touched: Callable[[Iterable[int], datetime], None] | None = None) -> Line:
+        """Start them; ``touched`` instead of the joiner's own makes a joiner that is not told."""
+        clock = FixedClock(NOW)
+        served = ServedTables(store)
+        stamper = Stamper(clock, after=last_stamp(store, served.tables()))
+        configs = ConfigStore(store, stamper)
+        activity = Activity(store)
+        changes = ChangedHours()
+        joiner = Joiner(store, configs, stamper, changes)
+        committer = Committer(store, served, configs, stamper, changes, activity, touched or joiner.touched)
+        committer.start()
+        joiner.start()
+        return cls(store, clock, stamper, served, configs, activity, changes, joiner, committer)
+
+    def close(self) -> None:
+        """Stop them; the store stays open."""
+        self.committer.close()
+        self.joiner.close()
+
+    def predict(self, *events: dict[str, Any]) -> Answer:
+        """Store predictions."""
+        checked = [check_prediction(Prediction(**event)) for event in events]
+        return self.committer.submit_predictions(list(enumerate(checked)), []).result(30)
+
+    def label(self, *events: dict[str, Any]) -> Answer:
+        """Store label events."""
+        checked = [check_label(LabelEvent(**event)) for event in events]
+        return self.committer.submit_labels(list(enumerate(checked)), []).result(30)
+
+    def outcomes(self, request_id: str) -> list[tuple[Any, ...]]:
+        """What the joiner has stored of a request: version, item, label, state and value."""
+        assert self.joiner.wait_until_idle(30)
+        return self.store.query(
+            "SELECT toString(model_version), item_id, toString(name), toString(state), value_text FROM outcomes FINAL "
+            "WHERE request_id = {r:String} ORDER BY ALL",
+            {"r": request_id},
+        )
+
+    def coverage(self, model: str) -> dict[str, Any]:
+        """The answer about its labels."""
+        assert self.joiner.wait_until_idle(30)
+        return Coverage(self.store, self.served, self.activity, self.configs, self.clock).labels(model)
+
+    def story(self, request_id: str) -> dict[str, Any]:
+        """The story of a request."""
+        return Stories(self.store, self.served, self.configs, self.clock).tell(request_id)
+
+
+@pytest.fixture
+def line(store: Store) -> Iterator[Line]:
+    opened = Line.open(store)
+    yield opened
+    opened.close()
