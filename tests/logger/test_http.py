@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
@@ -117,7 +118,7 @@ logger.log_prediction({}, 0)
 print(logger.flush(2 if sys.argv[2] == "False" else 10), logger.stats()["stored"])
 logger.close(0)
 """
-    env = {"SSL_CERT_FILE": str(certificate)} if trusted else {}
+    env = {**os.environ, "SSL_CERT_FILE": str(certificate)} if trusted else None
     done = subprocess.run(
         [sys.executable, "-c", script, collector.url, str(trusted)],
         env=env,

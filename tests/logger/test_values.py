@@ -130,7 +130,7 @@ class Text(str):
         (np.array([], dtype=float), []),
         ([np.float32(0.5), 1, True], [0.5, 1, True]),
         (np.datetime64("2024-01-02T03:04:05"), "2024-01-02T03:04:05"),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "s"), None),
         (np.timedelta64(1500, "ms"), 1.5),
         (pd.NA, None),
         (pd.NaT, None),
