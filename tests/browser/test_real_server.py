@@ -192,6 +192,34 @@ def test_a_story_shows_what_was_served_and_learns_of_a_correction(filled: Runnin
     shown.clean(filled.url)
 
 
+def test_a_model_whose_name_holds_slashes_has_a_page(filled: RunningServer, open_page: OpenPage) -> None:
+    event = prediction(random.Random(1), "slash-1", "1", NOW) | {"model": "team/a.b/c"}
+    assert filled.post("/v1/predictions", event).json()["accepted"] == 1
+    shown = open_page(filled.url + "/")
+    shown.page.get_by_role("link", name="team/a.b/c").click()
+    shown.says("h1", "team/a.b/c")
+    eventually(lambda: shown.text(".figure-value") == "1")
+    shown.clean(filled.url)
+
+
+def test_back_dated_predictions_begin_the_story_when_they_were_made(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    shown.says("#model-sub", f"since {(NOW - timedelta(days=DAYS)).date().isoformat()}")
+
+
+def test_a_report_is_made_on_demand_and_opens_without_rights(filled: RunningServer, open_page: OpenPage) -> None:
+    shown = model_page(filled, open_page)
+    shown.page.get_by_role("button", name="Make a report").click()
+    eventually(lambda: "done" in shown.text("#reports tbody tr"), 90)
+    with shown.page.context.expect_page() as opened:
+        shown.page.locator("#reports tbody a").first.click()
+    report = opened.value
+    report.wait_for_load_state()
+    eventually(lambda: report.locator("body").inner_text().strip())
+    assert report.evaluate("window.origin") == "null", "the report would have the rights of our pages"
+    shown.clean(filled.url)
+
+
 def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_page: OpenPage) -> None:
     shown = model_page(filled, open_page)
     eventually(lambda: any(digit.isdigit() for digit in shown.text(".figure-value")))

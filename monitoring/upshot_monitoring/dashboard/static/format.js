@@ -103,7 +103,10 @@ export function utc(time, seconds = false) {
 }
 
 /** "2013-07-04". */
-export const day = (time) => (Number.isNaN(instant(time)) ? NONE : iso(instant(time), 10));
+export function day(time) {
+  const ms = typeof time === "number" ? time : instant(time);
+  return Number.isNaN(ms) ? NONE : iso(ms, 10);
+}
 
 /** A window of time, as short as it can be said: whole days without hours. */
 export function span(start, end) {

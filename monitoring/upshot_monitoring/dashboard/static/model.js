@@ -50,8 +50,8 @@ const context = {
   range: RANGES.some(([key]) => key === asked.get("range")) ? asked.get("range") : "all",
   /** Length of a performance window: "auto" or one of LENGTHS. */
   length: LENGTHS.some(([, key]) => key === asked.get("window")) ? asked.get("window") : "auto",
-  /** Predictions in an hour, of all versions that are drawn, on average. */
-  perHour: 0,
+  /** Predictions of all versions. */
+  total: 0,
   firstSeen: NaN,
   lastSeen: NaN,
   /** Source of the performance of each drawn version, by version name. */
@@ -73,7 +73,9 @@ const context = {
     if (this.length !== "auto") return this.length;
     const from = Math.max(this.rangeStart(), this.firstSeen);
     const hours = Math.max(1, (this.lastSeen - from) / 3600000);
-    const suits = ([hoursLong]) => hoursLong * this.perHour >= ENOUGH_ROWS && hours / hoursLong <= MOST_WINDOWS;
+    const perHour =
+      this.total / Math.max(1, this.versions.length) / Math.max(1, (this.lastSeen - this.firstSeen) / 3600000);
+    const suits = ([hoursLong]) => hoursLong * perHour >= ENOUGH_ROWS && hours / hoursLong <= MOST_WINDOWS;
     return (LENGTHS.find(suits) ?? LENGTHS.at(-1))[1];
   },
   performanceAddress(version) {
@@ -137,7 +139,16 @@ for (const [id, panel] of Object.entries({
   panel.mount(document.getElementById(id), context);
 }
 
-context.sources.model.subscribe(({ status, data }) => {
+// Predictions can be logged long after they were made: the first one made, not the first one received, begins the story.
+let servedSince = Infinity;
+context.sources.traffic.subscribe(({ data }) => {
+  const starts = (data?.points ?? []).map((one) => instant(one.start)).filter((ms) => !Number.isNaN(ms));
+  servedSince = starts.reduce((least, ms) => Math.min(least, ms), servedSince);
+  if (servedSince < context.firstSeen) tell(context.sources.model.answer);
+});
+context.sources.model.subscribe(tell);
+
+function tell({ status, data }) {
   const sub = document.getElementById("model-sub");
   if (!data) {
     say(
@@ -151,16 +162,14 @@ context.sources.model.subscribe(({ status, data }) => {
   const known = (data.versions ?? []).map((one) => (typeof one === "object" ? one : { version: one }));
   known.sort((a, b) => (instant(a.first_seen) || 0) - (instant(b.first_seen) || 0));
   const seen = known.map((one) => instant(one.last_seen)).filter((ms) => !Number.isNaN(ms));
-  context.firstSeen = instant(known[0]?.first_seen ?? data.first_seen);
+  context.firstSeen = Math.min(instant(known[0]?.first_seen ?? data.first_seen), servedSince);
   context.lastSeen = seen.length ? Math.max(...seen) : instant(data.last_seen);
-  const hours = Math.max(1, (context.lastSeen - context.firstSeen) / 3600000);
-  context.perHour = known.reduce((sum, one) => sum + (one.predictions ?? 0), 0) / hours / Math.max(1, known.length);
+  context.total = known.reduce((sum, one) => sum + (one.predictions ?? 0), 0);
   followVersions(known.map((one) => String(one.version)));
   const words = [];
   if (data.config?.task) words.push(data.config.task);
   if (known.length) words.push(plural(known.length, "version"));
-  const first = known[0]?.first_seen ?? data.first_seen;
-  if (first) words.push(`since ${day(first)}`);
+  if (!Number.isNaN(context.firstSeen)) words.push(`since ${day(context.firstSeen)}`);
   if (!Number.isNaN(context.lastSeen)) words.push(`last prediction ${utc(context.lastSeen)}`);
   say(sub, words.join(" · ") || count(undefined));
   const state = document.getElementById("model-health");
@@ -169,4 +178,4 @@ context.sources.model.subscribe(({ status, data }) => {
     state.dataset.said = said;
     state.replaceChildren(health(data.health));
   }
-});
+}

@@ -1,12 +1,13 @@
 // Features: serving compared with the training data (skew) or with a baseline (drift), one row per feature; a row opens.
 
 import { choice, empty, follow, h, place, say, select } from "../dom.js";
-import { count, span } from "../format.js";
+import { count, instant, span } from "../format.js";
 import { Source } from "../live.js";
 import { Feature } from "./feature.js";
 import { HEADS, excess, keyOf, makeRow, updateRow } from "./feature-row.js";
 
 const FEW = 40;
+const LATE_MS = 6 * 3600000;
 const FILTER_FROM = 8;
 const KINDS = [
   ["drift", "Drift"],
@@ -117,6 +118,7 @@ export function mount(section, context) {
         : "";
     const words = [
       `${data.window?.start ? `Served ${span(data.window.start, data.window.end)}` : "Serving now"} against ${CALLED[data.baseline] ?? data.baseline ?? "its baseline"}${which}.`,
+      context.lastSeen - instant(data.window?.end) > LATE_MS ? "Newer predictions are still being rolled up." : "",
       data.note ? `${data.note[0].toUpperCase()}${data.note.slice(1)}.` : "",
       typeof data.judged === "number" ? `${count(data.drifted)} of ${count(data.judged)} judged features drifted.` : "",
     ];

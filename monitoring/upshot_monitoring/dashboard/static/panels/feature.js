@@ -6,7 +6,8 @@ import { NONE, count, figure, instant, part, plotTime, share, span } from "../fo
 import { Source } from "../live.js";
 import { bins, categorical, numeric } from "./spread.js";
 
-const HEIGHT = 200;
+const HEIGHT = 230;
+const LOW = 130;
 const TITLES = ["Statistic over time", "Reference and now", "Figures", "Missing values"];
 const [TREND, SPREAD, FIGURES, MISSING] = [0, 1, 2, 3];
 const SHAPE = { margin: { l: 48, r: 8, t: 8, b: 26 } };
@@ -19,7 +20,18 @@ export class Feature {
     Object.assign(this, { context, feature: one.feature, charts: [], facts: h("p", { class: "sub" }) });
     this.parts = TITLES.map((title) => h("div", { class: "detail-part" }, h("h4", {}, title), h("div")));
     this.parts[MISSING].hidden = true;
-    this.node = h("div", { class: "detail-body" }, this.facts, h("div", { class: "detail-grid" }, this.parts));
+    this.node = h(
+      "div",
+      { class: "detail-body" },
+      this.facts,
+      h(
+        "div",
+        { class: "detail-grid" },
+        this.parts[TREND],
+        this.parts[SPREAD],
+        h("div", { class: "detail-part" }, this.parts[FIGURES], this.parts[MISSING]),
+      ),
+    );
     this.source = new Source(this.address(one, {}), { periodMs: 10000 }).subscribe((answer) => {
       this.answer = answer;
       this.show();
@@ -57,7 +69,7 @@ export class Feature {
   chart(i) {
     if (!this.charts[i]) {
       this.parts[i].lastChild.replaceChildren();
-      this.charts[i] = new Chart(this.parts[i].lastChild, { height: HEIGHT });
+      this.charts[i] = new Chart(this.parts[i].lastChild, { height: i === MISSING ? LOW : HEIGHT });
     }
     return this.charts[i];
   }
@@ -80,7 +92,10 @@ export class Feature {
 
   trend(windows) {
     const judged = windows.filter((one) => typeof one.statistic === "number");
-    if (!judged.length) return this.blank(TREND, "Not yet: no window has a statistic.");
+    if (!judged.length) {
+      const why = windows.findLast((one) => one.reason)?.reason;
+      return this.blank(TREND, `Not yet: no day has a statistic${why ? ` (${why})` : ""}.`);
+    }
     const threshold = this.one?.threshold;
     const words = (one) => (one.verdict ?? NONE).replaceAll("_", " ");
     return this.chart(TREND).draw(
@@ -217,7 +232,7 @@ export class Feature {
           showlegend: true,
           margin: { ...SHAPE.margin, t: 26 },
           xaxis: { type: "date", nticks: 5 },
-          yaxis: { rangemode: "tozero", ticksuffix: " %", nticks: 4 },
+          yaxis: { rangemode: "tozero", ticksuffix: " %", nticks: 3 },
         },
       }),
       {

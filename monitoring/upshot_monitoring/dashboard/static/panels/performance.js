@@ -6,6 +6,8 @@ import { NONE, count, figure, instant, plotTime, share, span } from "../format.j
 import { metricName, metricsIn } from "../metrics.js";
 import { isOpen, lines, middle, valueOf, volume } from "./windows.js";
 
+/** The share of the predictions that may be on the way to the roll-ups without a word. */
+const KEEPS_UP = 0.02;
 const WINDOWS = [
   ["auto", "automatic"],
   ["1h", "hour"],
@@ -13,6 +15,20 @@ const WINDOWS = [
   ["1d", "day"],
   ["7d", "week"],
 ];
+
+/** What to say while the roll-ups lag behind the predictions; nothing while they keep up. */
+function behind(context, answers) {
+  if (context.range !== "all") return "";
+  const served = new Map((context.sources.model.answer?.data?.versions ?? []).map((one) => [String(one.version), one]));
+  let [rows, predictions] = [0, 0];
+  for (const [version, data] of answers) {
+    rows += data.overall?.rows ?? 0;
+    predictions += served.get(version)?.predictions ?? 0;
+  }
+  return predictions - rows > predictions * KEEPS_UP
+    ? `Still being rolled up: ${count(rows)} of ${count(predictions)} predictions are in these figures.`
+    : "";
+}
 
 export function mount(section, context) {
   const [body, controls] = [place(section, "body"), place(section, "controls")];
@@ -72,7 +88,11 @@ export function mount(section, context) {
     }
     const sums = volume(answers.map(([, data]) => data));
     const label = answers.map(([, data]) => data.label).find(Boolean);
-    say(place(section, "note"), `Computed on matured rows: those whose outcome${label ? ` (${label})` : ""} is final.`);
+    const late = behind(context, answers);
+    say(
+      place(section, "note"),
+      `Computed on matured rows: those whose outcome${label ? ` (${label})` : ""} is final.${late ? ` ${late}` : ""}`,
+    );
     chart.draw(
       () => {
         const muted = colour("--muted");

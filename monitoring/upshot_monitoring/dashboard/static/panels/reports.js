@@ -27,8 +27,9 @@ function update(node, item) {
   }
   const found = item.result;
   say(window, found?.window?.start ? span(found.window.start, found.window.end) : NONE);
-  const judged =
-    typeof found?.judged === "number" ? `${count(found.drifted)} of ${count(found.judged)} features drifted` : NONE;
+  const features = Array.isArray(found?.features) ? found.features : [];
+  const drifted = features.filter((one) => one.verdict === "drift").length;
+  const judged = features.length ? `${count(drifted)} of ${count(features.length)} columns drifted` : NONE;
   say(result, item.error ?? judged);
   say(asked, utc(item.created_at));
 }

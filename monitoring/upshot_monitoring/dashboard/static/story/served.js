@@ -1,6 +1,7 @@
 // What was served: each prediction, its features with type and value as they were, and its raw inputs.
 
 import { empty, h, name } from "../dom.js";
+import { number } from "../exact.js";
 import { NONE, part, utc } from "../format.js";
 import { ABSENT, show, typeOf } from "../values.js";
 import { section, table, who } from "./parts.js";
@@ -9,23 +10,13 @@ import { section, table, who } from "./parts.js";
 export function prediction(one) {
   const extras = [];
   const add = (title, value) => {
-    if (
-      value !== undefined &&
-      value !== null &&
-      !(
-        typeof value === "object" &&
-        !Array.isArray(value) &&
-        Object.keys(value).length === 0 &&
-        value.constructor === Object
-      ) &&
-      value !== ""
-    )
-      extras.push([title, value]);
+    if (value !== undefined && value !== null && value !== "") extras.push([title, value]);
   };
   add("Action", one.action);
   add("Propensity", one.propensity);
   add("Shown", one.shown);
-  add("Kept with probability", one.keep_probability);
+  // 1 is what everything has that was not sampled.
+  if (number(one.keep_probability) !== 1) add("Kept with probability", one.keep_probability);
   const pairs = (title, mapping) => {
     for (const [key, value] of Object.entries(mapping ?? {}))
       extras.push([h("span", {}, `${title} `, name(key)), value]);
