@@ -2,7 +2,7 @@
 
     python tests/bench/bench_layout.py [rows]
 
-One process, the embedded engine, the same generated rows in every layout: 20 float features, 10 text features of 50 values, 30 days.
+One process, the embedded engine, the same generated rows in every layout: 20 float features, 10 text features, 30 days.
 Contenders: typed columns against two maps; rows ordered by hour against rows ordered by request key, for UUIDv7 and for random
 request IDs; reads with FINAL against reads without. Every figure is the median of five runs, layouts in turn.
 """
@@ -28,7 +28,8 @@ SETTINGS = "SETTINGS index_granularity = 1024"
 
 BASE = f"""
 SELECT
-  toDateTime64('2024-01-01 00:00:00', 6, 'UTC') + toIntervalMicrosecond(intDiv(number * 30 * 86400 * 1000000, {ROWS})) AS predicted_at,
+  toDateTime64('2024-01-01 00:00:00', 6, 'UTC')
+    + toIntervalMicrosecond(intDiv(number * 30 * 86400 * 1000000, {ROWS})) AS predicted_at,
   toUInt128(toUnixTimestamp64Milli(predicted_at)) * toUInt128('1208925819614629174706176') + toUInt128(rand64(1)) AS time_key,
   reinterpretAsUInt128(sipHash128(number)) AS random_key,
   toString(number) AS request_id,
@@ -46,7 +47,10 @@ _PAIRS = {
 AS_MAPS = f"map({_PAIRS['numeric']}) AS numeric, map({_PAIRS['text']}) AS text"
 HEAD = "request_key UInt128, request_id String, predicted_at DateTime64(6, 'UTC'), first_wins UInt64"
 ENGINE = "ENGINE = ReplacingMergeTree(first_wins)"
-BY_HOUR = f"{ENGINE} PRIMARY KEY (toStartOfHour(predicted_at), request_key) ORDER BY (toStartOfHour(predicted_at), request_key, request_id) {SETTINGS}"
+BY_HOUR = (
+    f"{ENGINE} PRIMARY KEY (toStartOfHour(predicted_at), request_key) "
+    f"ORDER BY (toStartOfHour(predicted_at), request_key, request_id) {SETTINGS}"
+)
 BY_KEY = f"{ENGINE} PRIMARY KEY request_key ORDER BY (request_key, request_id) {SETTINGS}, allow_nullable_key = 0"
 DAY = "predicted_at >= '2024-01-20 00:00:00' AND predicted_at < '2024-01-21 00:00:00'"
 

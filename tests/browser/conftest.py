@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Request as BrowserRequest
+
 from tests.browser.canned import Answers
 from tests.waiting import eventually
-
 from upshot_server.routes.dashboard import router
 
 CHROMIUM_ARGS = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
 from tests.browser.canned import HOSTILE, flights, hostile
 from tests.browser.conftest import Canned, OpenPage, Watched
 from tests.waiting import eventually

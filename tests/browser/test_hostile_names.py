@@ -6,6 +6,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+
 from tests.browser.canned import HOSTILE, hostile
 from tests.browser.conftest import Canned, OpenPage, Watched
 from tests.waiting import eventually

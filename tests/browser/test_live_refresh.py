@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.browser.canned import flights
 from tests.browser.conftest import Canned, OpenPage
 from tests.waiting import eventually

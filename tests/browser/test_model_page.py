@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.browser.canned import drift, flights, performance
 from tests.browser.conftest import Canned, OpenPage
 from tests.waiting import eventually

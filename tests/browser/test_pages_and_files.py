@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from tests.browser.canned import HOSTILE
 from tests.browser.conftest import Canned
-
 from upshot_monitoring.dashboard import assets, pages
 
 FOLDER = Path(pages.__file__).parent

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from tests.browser.canned import HOSTILE
 from tests.browser.conftest import OpenPage, Watched
 from tests.running import RunningServer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tests.browser.canned import flights, story
 from tests.browser.conftest import Canned, OpenPage
 from tests.waiting import eventually

@@ -79,10 +79,12 @@ class Line:
             {"r": request_id},
         )
 
-    def coverage(self, model: str) -> dict[str, Any]:
-        """The answer about its labels."""
+    def coverage(self, model: str, name: str = "label") -> dict[str, Any]:
+        """The answer about one of its labels; orphans that name no model are listed with every model."""
         assert self.joiner.wait_until_idle(30)
-        return Coverage(self.store, self.served, self.activity, self.configs, self.clock).labels(model)
+        told = Coverage(self.store, self.served, self.activity, self.configs, self.clock).labels(model)
+        [label] = [label for label in told["labels"] if label["name"] == name]
+        return dict(label)
 
     def story(self, request_id: str) -> dict[str, Any]:
         """The story of a request."""

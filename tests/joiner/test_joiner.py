@@ -33,11 +33,11 @@ def test_a_label_that_comes_first_waits_and_joins(line: Line, fresh: str) -> Non
     """It is listed as an orphan until its prediction comes, and joins at once then."""
     line.label(*({"request_id": id_, "name": fresh, "value": 1} for id_ in (fresh, f"{fresh}-2")))
     assert line.outcomes(fresh) == []
-    [label] = [one for one in line.coverage(fresh)["labels"] if one["name"] == fresh]
+    label = line.coverage(fresh, name=fresh)
     assert label["orphans"] == 2
     line.predict({"request_id": fresh, "model": fresh})
     assert line.outcomes(fresh) == [("", "", fresh, "labelled", "1")]
-    [label] = [one for one in line.coverage(fresh)["labels"] if one["name"] == fresh]
+    label = line.coverage(fresh, name=fresh)
     assert (label["orphans"], label["labelled"]) == (1, 1)
     assert label["oldest_orphan"] is not None
 
@@ -47,7 +47,7 @@ def test_a_label_400_days_late_joins(line: Line, fresh: str) -> None:
     line.predict({"request_id": fresh, "model": fresh, "predicted_at": at(days=400)})
     line.label({"request_id": fresh, "value": 1})
     assert line.outcomes(fresh) == [("", "", "label", "labelled", "1")]
-    assert line.coverage(fresh)["labels"][0]["delay_s"]["p50"] == pytest.approx(400 * 86400, rel=1e-6)
+    assert line.coverage(fresh)["delay_s"]["p50"] == pytest.approx(400 * 86400, rel=1e-6)
 
 
 def test_the_same_request_in_two_versions_and_models_gets_its_label_in_each(line: Line, fresh: str) -> None:
@@ -115,11 +115,11 @@ def test_a_default_applies_when_the_window_closes(line: Line, fresh: str) -> Non
     line.configs.put(fresh, ModelConfig(labels={"label": LabelConfig(window=timedelta(hours=2), default=0)}))
     line.predict({"request_id": fresh, "model": fresh, "predicted_at": at(hours=1)})
     assert line.story(fresh)["outcomes"][0]["state"] == "pending"
-    assert line.coverage(fresh)["labels"][0]["pending"] == 1
+    assert line.coverage(fresh)["pending"] == 1
     line.clock.advance(timedelta(hours=1, seconds=1))
     [outcome] = line.story(fresh)["outcomes"]
     assert (outcome["state"], outcome["value"]) == ("defaulted", 0)
-    [label] = line.coverage(fresh)["labels"]
+    label = line.coverage(fresh)
     assert (label["defaulted"], label["pending"], label["coverage"]) == (1, 0, 1.0)
     line.label({"request_id": fresh, "value": 1})
     line.outcomes(fresh)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.logger.collector import Collector
 
 import upshot
+from tests.logger.collector import Collector
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import time
 
 import msgspec
 import pytest
-from tests.logger.collector import Reply, balance, eventually
 
 import upshot
+from tests.logger.collector import Reply, balance, eventually
 from upshot.wire import PACKED_CONTENT_TYPE
 
 

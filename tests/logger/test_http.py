@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import require
 from tests.logger.collector import Collector
-
 from upshot.batch import Batch
 from upshot.errors import TransientError
 from upshot.events import encode

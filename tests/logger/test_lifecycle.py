@@ -13,9 +13,9 @@ import traceback
 import weakref
 
 import pytest
-from tests.logger.collector import Reply, balance, eventually
 
 import upshot
+from tests.logger.collector import Reply, balance, eventually
 
 
 def sender_threads() -> list[threading.Thread]:

@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
-from tests.logger.collector import Reply, balance, eventually
 
 import upshot
+from tests.logger.collector import Reply, balance, eventually
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tests.logger.collector import balance
 
 import upshot
+from tests.logger.collector import balance
 
 
 class Hostile:

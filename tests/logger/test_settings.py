@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.logger.collector import balance
 
 import upshot
+from tests.logger.collector import balance
 from upshot.settings import Options, Settings
 
 

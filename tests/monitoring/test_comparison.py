@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 
+from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
 from upshot_monitoring.performance.delong import binned_auc, delong, difference_error
 

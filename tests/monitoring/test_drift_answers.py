@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 
+from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 from scipy.stats import ks_2samp, wasserstein_distance
-from tests.monitoring.shapes import SHAPES, Floats
 
+from tests.monitoring.shapes import SHAPES, Floats
 from upshot_monitoring.drift.alignment import pooled_buckets
 from upshot_monitoring.drift.chance import chance_limit
 from upshot_monitoring.drift.jensen_shannon import jensen_shannon

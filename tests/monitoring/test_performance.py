@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics as sk
-from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 
+from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
 from upshot_monitoring.performance.answers import Asked
 from upshot_monitoring.performance.binary import BinarySums, add, metrics

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel, requests
 from tests.monitoring.shapes import SHAPES
-
 from upshot_joiner.changes import Changed
 from upshot_joiner.errors import StoreError
 from upshot_monitoring.profiles.from_values import profile_classes, profile_numbers

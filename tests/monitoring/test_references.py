@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.monitoring.conftest import DAY, START, Flywheel, requests
 
+from tests.monitoring.conftest import DAY, START, Flywheel, requests
 from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked
 from upshot_monitoring.profiles.profile import Profile

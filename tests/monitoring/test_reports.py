@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from tests.monitoring.conftest import START, Flywheel
 from tests.waiting import eventually
-
 from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked
 from upshot_monitoring.reports import reports as module

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.monitoring.conftest import HOUR, START, Flywheel, requests
 from tests.waiting import eventually
-
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.errors import StoreUnavailable
 from upshot_monitoring.drift.answers import Asked as DriftAsked

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 
+from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_server import problems
 from upshot_server.routes import monitoring
 

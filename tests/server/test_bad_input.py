@@ -8,6 +8,7 @@ import json
 import httpx
 import pytest
 import zstandard
+
 from tests.running import RunningServer
 
 GOOD = {"request_id": "good", "model": "m", "prediction": 0.5, "features": {"x": 1}}

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
+
 from tests.running import RunningServer
 
 HOSTILE = [

@@ -16,6 +16,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+
 from tests.running import RunningServer
 from tests.server import model_service
 from tests.waiting import eventually
