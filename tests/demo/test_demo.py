@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+
+from tests.waiting import eventually
 
 FLIGHTS = 3_000
 BEFORE_OCTOBER = 2_010  # of the 3,000, give or take the start of the sample
@@ -25,14 +25,6 @@ pytestmark = pytest.mark.demo
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "data"
-
-
-def eventually(fact: Callable[[], bool], timeout_s: float) -> None:
-    """Return when ``fact()`` is true; fail when it has not become so in time."""
-    deadline = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.05)
 
 
 def command(folder: Path, *arguments: str) -> tuple[list[str], int]:

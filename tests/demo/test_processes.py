@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import eventually
 from upshot_server.demo.folder import fresh
 from upshot_server.demo.processes import Child, DemoError, stopping
 
@@ -31,14 +30,6 @@ child = Child.start("child", "child_module", [], Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(600)
 """
-
-
-def eventually(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Return when ``fact()`` is true; fail when it has not become so in time."""
-    deadline = time.monotonic() + timeout_s
-    while not fact():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:

@@ -101,7 +101,8 @@ def test_a_window_counts_as_mature_when_its_wait_is_over() -> None:
     assert window_of(answer, matured_until=end - timedelta(hours=1)) == Window(START, False, 10, 9, 0.9, 0.8, 1.0, None)
 
 
-def test_only_the_verdict_drift_names_a_feature() -> None:
-    verdicts = ["drift", "ok", "no_verdict", "drift"]
-    answer = {"features": [{"feature": f"f{n}", "verdict": verdict} for n, verdict in enumerate(verdicts)]}
-    assert with_drift(answer) == ["f0", "f3"]
+def test_only_the_verdict_drift_names_a_feature_and_the_farthest_comes_first() -> None:
+    found = [("slight", "drift", 0.12), ("calm", "ok", 0.01), ("far", "drift", 3.6), ("few", "no_verdict", None)]
+    found.append(("missing", "drift", None))
+    features = [{"feature": n, "verdict": v, "statistic": s, "threshold": 0.1} for n, v, s in found]
+    assert with_drift({"features": features}) == ["far", "slight", "missing"]

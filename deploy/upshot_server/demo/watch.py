@@ -104,8 +104,15 @@ def window_of(window: dict[str, Any], matured_until: datetime) -> Window:
 
 
 def with_drift(answer: dict[str, Any]) -> list[str]:
-    """The names of the features whose verdict is drift."""
-    return sorted({feature["feature"] for feature in answer["features"] if feature["verdict"] == "drift"})
+    """The names of the features whose verdict is drift, the farthest beyond its threshold first."""
+    drifted = [feature for feature in answer["features"] if feature["verdict"] == "drift"]
+    return [feature["feature"] for feature in sorted(drifted, key=excess, reverse=True)]
+
+
+def excess(feature: dict[str, Any]) -> float:
+    """How many times its threshold a statistic is; a finding without a statistic (a column is missing, say) comes last."""
+    statistic, threshold = feature.get("statistic"), feature.get("threshold")
+    return statistic / threshold if statistic is not None and threshold else 0.0
 
 
 class Watch:
