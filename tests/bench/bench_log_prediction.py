@@ -142,48 +142,55 @@ def other_work() -> float:
 _TABLE = [float(i) for i in range(100_000)]
 
 
-def measure(call: Call, events: list[Features], *, is_busy: bool) -> list[int]:
+def measure(call: Call, events: list[Features], *, is_busy: bool) -> tuple[list[int], int]:
+    """Wall time of each call, sorted, and the CPU time of all calls together (back to back only), in ns."""
     now = time.perf_counter_ns
     took = []
+    cpu_before = time.thread_time_ns()
     for features in events:
         if is_busy:
             other_work()
         started = now()
         call(features)
         took.append(now() - started)
-    return sorted(took)
+    cpu = 0 if is_busy else time.thread_time_ns() - cpu_before
+    return sorted(took), cpu
+
+
+def print_table(mode: str, figures: dict[str, list[tuple[float, ...]]]) -> None:
+    """One row per contender: medians over the rounds, the best round, and ratios."""
+    print(f"\n{mode}: µs on the calling thread, median of the rounds; CPU is the mean of a call, timer included")
+    print(f"{'':32}{'p50':>8}{'p99':>8}{'p99.9':>8}{'CPU':>8}{'best p50':>10}{'x no-op':>9}{'x ours':>8}")
+    medians = {
+        name: [statistics.median(column) / 1000 for column in zip(*rows, strict=True)] for name, rows in figures.items()
+    }
+    floor, ours = medians["no-op, same signature"][0], medians["upshot.log_prediction"][0]
+    for name, (p50, p99, p999, cpu) in medians.items():
+        best = min(row[0] for row in figures[name]) / 1000
+        print(
+            f"{name:32}{p50:8.2f}{p99:8.2f}{p999:8.2f}{cpu or float('nan'):8.2f}{best:10.2f}{p50 / floor:9.1f}{p50 / ours:8.2f}"
+        )
 
 
 def main() -> None:
-    """Print one table per mode."""
+    """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=2000)
     options = parser.parse_args()
+    n = options.calls
     with server() as url, upshot.Logger(url=url, model="m", model_version="12") as logger:
         calls, after_round = contenders(logger)
         for mode in ("tight", "busy"):
-            figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in calls}
+            figures: dict[str, list[tuple[float, ...]]] = {name: [] for name in calls}
             for round_number in range(options.rounds + 1):
                 for name, call in calls.items():
-                    events = made_events(options.calls, with_numpy="NumPy" in name)
-                    took = measure(call, events, is_busy=mode == "busy")
+                    took, cpu = measure(call, made_events(n, with_numpy="NumPy" in name), is_busy=mode == "busy")
                     for clean in after_round:
                         clean()
                     if round_number:  # the first warms up
-                        figures[name].append(
-                            (took[len(took) // 2], took[len(took) * 99 // 100], took[len(took) * 999 // 1000])
-                        )
-            print(f"\n{mode}: µs on the calling thread, median of {options.rounds} rounds of {options.calls} calls")
-            print(f"{'':32}{'p50':>8}{'p99':>8}{'p99.9':>8}{'best p50':>10}{'x no-op':>9}{'x ours':>8}")
-            medians = {
-                name: [statistics.median(column) / 1000 for column in zip(*rows, strict=True)]
-                for name, rows in figures.items()
-            }
-            floor, ours = medians["no-op, same signature"][0], medians["upshot.log_prediction"][0]
-            for name, (p50, p99, p999) in medians.items():
-                best = min(row[0] for row in figures[name]) / 1000
-                print(f"{name:32}{p50:8.2f}{p99:8.2f}{p999:8.2f}{best:10.2f}{p50 / floor:9.1f}{p50 / ours:8.2f}")
+                        figures[name].append((took[n // 2], took[n * 99 // 100], took[n * 999 // 1000], cpu / n))
+            print_table(mode, figures)
         stats = logger.stats()
         print(f"\n{stats['accepted']:,} events logged, {stats['dropped']:,} dropped")
 
