@@ -371,6 +371,7 @@ HOSTILE = [
     "../../../etc/passwd?x=1#y",
     "__proto__",
     "\u202e\u0435\u0432\u0438\u043b\u0000\u2028 \u6a21\u578b",  # right-to-left, NUL, a line separator, other scripts
+    '<a href="//c">y</a>',  # short enough to stand uncut in a legend, where plotly would make a link of it
 ]
 
 
@@ -379,7 +380,7 @@ def hostile() -> Answers:
     model = HOSTILE[2] + "/" + HOSTILE[11]
     base = f"/v1/models/{quote(model, safe='')}"
     answers: Answers = {}
-    one, two = HOSTILE[0], HOSTILE[6]
+    one, two = HOSTILE[0], HOSTILE[-1]
     for path, (status, answer) in flights().items():
         if path == "/v1/models":
             item = {**answer["models"][0], "model": model, "versions": [one, two]}

@@ -58,6 +58,8 @@ def test_a_models_page_shows_every_payload_as_text(canned: Canned, open_page: Op
     for i in (0, 2, 6):
         shown.page.locator("button.open").nth(i).click()
     eventually(lambda: shown.page.locator(".detail .plot .main-svg").count() >= 12)
+    legend = shown.page.locator("#performance .legendtext").evaluate_all("texts => texts.map(text => text.textContent)")
+    assert f"Version {HOSTILE[-1]}" in legend
     # Hovering makes plotly draw its labels, which is where it would read markup.
     for selector in ("#performance .plot", ".detail .plot >> nth=1", "#traffic .plot"):
         plot = shown.page.locator(selector)

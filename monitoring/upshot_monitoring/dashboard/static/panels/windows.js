@@ -8,7 +8,7 @@ import { metricName } from "../metrics.js";
 export const middle = (window) => plotTime((instant(window.start) + instant(window.end)) / 2);
 
 /** A window is open while rows of it can still get or change their outcome. */
-export const isOpen = (window) => false;
+export const isOpen = (window) => (window.matured ?? 0) < (window.rows ?? 0);
 
 /** Closed outlines around the intervals of neighbouring windows; a window without one interrupts the band. */
 function band(windows, metric) {
