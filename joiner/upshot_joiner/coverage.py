@@ -8,6 +8,8 @@ from typing import Any
 from upshot_joiner.activity import Activity
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.config import ConfigStore
+from upshot_joiner.export.request import ExportRequest
+from upshot_joiner.intake.check import EARLIEST_US, LATEST_US
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 
@@ -42,9 +44,17 @@ SELECT count() FROM %s FINAL
 WHERE predicted_at >= fromUnixTimestamp64Micro({hour:Int64}, 'UTC')
   AND predicted_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
 """
-_EXPORTED = """
-SELECT max(JSONExtractUInt(manifest, 'rows')) FROM exports FINAL
-WHERE status = 'done' AND JSONExtractString(manifest, 'model') = {model:String}
+_EXPORTS = """
+SELECT id, request FROM exports FINAL
+WHERE status = 'done' AND JSONExtractString(request, 'model') = {model:String}
+ORDER BY id
+"""
+_IN_AN_EXPORT = """
+SELECT count() FROM %s FINAL
+WHERE arrayExists((start, end, as_of) ->
+    predicted_at >= fromUnixTimestamp64Micro(start, 'UTC') AND predicted_at < fromUnixTimestamp64Micro(end, 'UTC')
+    AND received_at <= fromUnixTimestamp64Micro(as_of, 'UTC'),
+  {starts:Array(Int64)}, {ends:Array(Int64)}, {as_ofs:Array(Int64)})
 """
 
 
@@ -59,6 +69,7 @@ class Coverage:
         self._activity = activity
         self._configs = configs
         self._clock = clock
+        self._exported_of: dict[str, tuple[tuple[str, ...], int]] = {}
 
     def labels(self, model: str) -> dict[str, Any]:
         """Per label: predictions by state, coverage of the matured rows, delay in seconds; and the funnel.
@@ -129,10 +140,31 @@ class Coverage:
     def _funnel(self, model: str, predictions: int, labels: list[dict[str, Any]]) -> dict[str, int]:
         primary = self._configs.get(model).primary([label["name"] for label in labels])
         one = next((label for label in labels if label["name"] == primary), None)
-        [(exported,)] = self._store.query(_EXPORTED, {"model": model})
         return {
             "logged": predictions,
             "labelled": one["labelled"] if one else 0,
             "matured": one["matured"] if one else 0,
-            "exported": int(exported or 0),
+            "exported": self._exported(model),
         }
+
+    def _exported(self, model: str) -> int:
+        """Predictions that are in at least one finished export. An export never changes, so only new ones are counted anew."""
+        found = self._store.query(_EXPORTS, {"model": model})
+        table = self._served.table(model)
+        if not found or table is None:
+            return 0
+        ids = tuple(id_ for id_, _ in found)
+        known = self._exported_of.get(model)
+        if known is not None and known[0] == ids:
+            return known[1]
+        requests = [ExportRequest.model_validate_json(request) for _, request in found]
+        [(exported,)] = self._store.query(
+            _IN_AN_EXPORT % table,
+            {
+                "starts": [EARLIEST_US if one.start is None else to_micros(one.start) for one in requests],
+                "ends": [LATEST_US if one.end is None else to_micros(one.end) for one in requests],
+                "as_ofs": [to_micros(one.as_of) for one in requests if one.as_of is not None],
+            },
+        )
+        self._exported_of[model] = (ids, int(exported))
+        return int(exported)

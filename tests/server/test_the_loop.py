@@ -177,8 +177,10 @@ def test_an_export_as_of_a_moment_is_the_same_bytes_after_more_labels_came(serve
     assert again["location"] != first["location"]
     for name in ("part-00000.parquet", "manifest.json"):
         assert (Path(first["location"]) / name).read_bytes() == (Path(again["location"]) / name).read_bytes()
+    assert server.http.get("/v1/models/m/labels").json()["funnel"]["exported"] == 100
     now = server.export(model="m")["manifest"]
     assert now["rows"] == 150
+    assert server.http.get("/v1/models/m/labels").json()["funnel"]["exported"] == 150
     assert now["sha256"] != first["manifest"]["sha256"]
     server.kill()
     server.start()
