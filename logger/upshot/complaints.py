@@ -36,7 +36,9 @@ class Complaints:
         """Write what was noted. Never raises: a broken logging handler of the host must not stop the sender."""
         if not self._noted:
             return
-        with self._lock:
+        if not self._lock.acquire(blocking=False):  # another is saying it; a signal handler must not wait for itself
+            return
+        try:
             noted, self._noted = self._noted, {}
             now = self._clock()
             lines = []
@@ -48,6 +50,8 @@ class Complaints:
                 self._said_at[kind] = now
                 repeats = self._repeats.pop(kind, 0)
                 lines.append(f"{text} (and {repeats} times since this was last said)" if repeats else text)
+        finally:
+            self._lock.release()
         for line in lines:
             with contextlib.suppress(Exception):  # the host's handler is broken; there is no one left to tell
                 _LOG.warning("%s", line)

@@ -388,6 +388,8 @@ class Logger:
         """The writer to use when none is live: a new one at the first call, or the one that refuses events."""
         with self._lock:
             if self._writer is not None:
+                if self._sender is not None and not self._is_closed and self._sender.start():
+                    self._live = self._writer
                 return self._writer
             complaint = ""
             settings = self._settings
@@ -408,8 +410,8 @@ class Logger:
                 self._finalizer = weakref.finalize(self, sender.abandon)
                 self._finalizer.atexit = False  # the end of the interpreter has a handler of its own
                 watch_sender(sender)
-                sender.start()
-                self._live = writer
+                if sender.start():
+                    self._live = writer
             return writer
 
 

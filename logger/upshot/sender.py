@@ -27,6 +27,8 @@ _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 600.0
 _ABANDONED_GRACE_S = 30.0
 """How long the events of a logger that was garbage-collected are still tried for."""
+_SHUTDOWN_GRACE_S = 2.0
+"""How long events logged at the very end of the interpreter may hold it up, all together."""
 _BUGS_PER_BATCH = 3
 _NEVER = float("inf")
 
@@ -45,25 +47,38 @@ class Sender:
         self._flushed = threading.Condition()
         self._flush_asked = 0
         self._flush_done = 0
-        self._shipping = threading.Lock()
+        self._shipping = threading.RLock()  # re-entrant: a finaliser may log while its thread ships at shutdown
         self._closing = False
         self._is_over_said = False
         self._deadline = _NEVER
+        self._start_again_at = 0.0
         self._poll_s = min(_SHORTEST_POLL_S, self._settings.flush_interval_s)
 
     # ---- called by the logger ------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the thread. When the interpreter is already shutting down, the caller sends its events itself."""
+    def start(self) -> bool:
+        """Start the thread. False when the system refuses one: events wait, and every second a call tries again.
+
+        When the interpreter is already shutting down (from Python 3.12 on it then starts none), the caller sends its
+        events itself.
+        """
+        if time.monotonic() < self._start_again_at:
+            return False
         thread = threading.Thread(target=self._run, name="upshot-sender", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # Python 3.12 and later: can't create new thread at interpreter shutdown
-            self._deadline = time.monotonic() + 2.0
-            for buffer in (self._writer.predictions, self._writer.labels):
-                buffer.append = self._appending_at_shutdown(buffer)
-        else:
-            self._thread = thread
+        except RuntimeError as error:
+            if "shutdown" in str(error):
+                self._deadline = time.monotonic() + _SHUTDOWN_GRACE_S
+                for buffer in (self._writer.predictions, self._writer.labels):
+                    buffer.append = self._appending_at_shutdown(buffer)
+                return True
+            self._start_again_at = time.monotonic() + 1.0
+            self._writer.complaints.note("thread", "the system refuses a thread to send events with; they wait")
+            self._writer.complaints.say()
+            return False
+        self._thread = thread
+        return True
 
     def nudge(self) -> None:
         """Look at the queues now: a caller waits for room. Costs the caller some 10 µs; it was going to wait anyway."""
@@ -139,7 +154,9 @@ class Sender:
                     self._ledger.in_flight = 0
         self._poll_s = self._next_poll_s(n_predictions + n_labels)
         writer.complaints.say()
-        if ticket > self._flush_done:
+        if (
+            ticket > self._flush_done and time.monotonic() < self._deadline
+        ):  # else the end of the thread settles the rest
             with self._flushed:
                 self._flush_done = ticket
                 self._flushed.notify_all()

@@ -305,6 +305,28 @@ def test_where_no_thread_can_be_started_the_caller_sends(collector, monkeypatch)
         assert logger.stats()["stored"] == 2
 
 
+def test_a_system_that_refuses_a_thread_for_a_while_loses_nothing(collector, monkeypatch):
+    """Events wait in the queue, and a later call starts the thread."""
+    start = threading.Thread.start
+    refused = []
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "upshot-sender" and not refused:
+            refused.append(self)
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02) as logger:
+        logger.log_prediction({}, 0, request_id="a")
+        logger.log_prediction({}, 0, request_id="b")
+        assert (logger.stats()["queued"], len(refused)) == (2, 1)
+        logger._sender._start_again_at = 0.0
+        logger.log_prediction({}, 0, request_id="c")
+        eventually(lambda: len(collector.stored) == 3)
+    assert [event.request_id for event in collector.predictions] == ["a", "b", "c"]
+
+
 def test_a_signal_handler_may_log(collector):
     """Also one that interrupts a logging call of the same thread: there is no lock to wait for."""
     done, _ = run(
