@@ -46,6 +46,7 @@ class Parts:
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Parts:
         """Open the store and start every part. Raises StoreLocked when another process has the data folder."""
+        configured = read_config_file(settings.config_file) if settings.config_file is not None else {}
         store = Store.open_embedded(settings.data_dir)
         try:
             store.migrate("upshot_joiner.store.schema")
@@ -89,9 +90,8 @@ class Parts:
         joiner.start()
         monitor.start()
         exporter.start()
-        if settings.config_file is not None:
-            for model, config in read_config_file(settings.config_file).items():
-                parts.configure(model, config)
+        for model, config in configured.items():
+            parts.configure(model, config)
         return parts
 
     def close(self) -> None:
