@@ -139,6 +139,31 @@ def test_a_correction_replaces_what_was_rolled_up(flywheel: Flywheel) -> None:
     assert overall["labelled"] + overall["defaulted"] == 200
 
 
+def test_a_row_that_is_stored_twice_counts_once(flywheel: Flywheel) -> None:
+    """Until the table merges a repeated row is there twice; no metric sees it."""
+    flywheel.configure(labels=LABELS)
+    serve_scores(flywheel, [0.2, 0.8, 0.9])
+    ids = serve_scores(flywheel, [0.2, 0.8, 0.9])
+    flywheel.label({ids[1]: 1})
+    flywheel.roll()
+    overall = flywheel.monitor.performance(flywheel.model, Asked())["overall"]
+    assert (overall["rows"], overall["labelled"], overall["defaulted"]) == (3, 1, 2)
+
+
+def test_an_outcome_that_was_undone_is_unlabelled_again(flywheel: Flywheel) -> None:
+    """Labels that came after the window count until late ones are rejected; then their rows have the default."""
+    flywheel.configure(labels=LABELS)
+    ids = serve_scores(flywheel, [0.2, 0.8, 0.9])
+    flywheel.label(dict.fromkeys(ids, 1))
+    flywheel.roll()
+    assert flywheel.monitor.performance(flywheel.model, Asked())["overall"]["labelled"] == 3
+    flywheel.configure(labels={"y": {**LABELS["y"], "late": "reject"}})
+    flywheel.joiner.refold(flywheel.model)
+    flywheel.roll()
+    overall = flywheel.monitor.performance(flywheel.model, Asked())["overall"]
+    assert (overall["labelled"], overall["defaulted"], overall["metrics"]["base_rate"]) == (0, 3, 0)
+
+
 def test_another_positive_class_or_threshold_rolls_the_history_again(flywheel: Flywheel) -> None:
     """After a change of configuration no sum of the earlier one is shown."""
     flywheel.configure(labels=LABELS)

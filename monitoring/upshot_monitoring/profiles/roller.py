@@ -25,7 +25,7 @@ _log = logging.getLogger("upshot.monitoring")
 ROWS_PER_CHUNK = 1_000_000
 """About how many rows are rolled up at a time: what bounds memory, and how long a stop has to wait."""
 HOURS_PER_CHUNK = 500
-DUTY = 0.25
+DUTY = 0.33
 """The share of the time that rolling may take while changes keep coming: the current hour is rolled again and again."""
 IDLE_S = 1.0
 
