@@ -132,7 +132,9 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Open pages (`open_page(url, width=..., dark=...)`), each in a browser profile of its own."""
     contexts = []
 
-    def opened(url: str, *, width: int = 1440, height: int = 900, dark: bool = False, script: str = "") -> Watched:
+    def opened(
+        url: str, *, width: int = 1440, height: int = 900, dark: bool = False, script: str = "", clock: bool = False
+    ) -> Watched:
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
@@ -153,6 +155,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         watched.page.on("console", heard)
         watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
         watched.page.on("request", asked)
+        if clock:
+            watched.page.clock.install()  # time goes on as ever, and `fast_forward` makes it jump
         watched.page.goto(url)
         return watched
 
