@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from upshot_server.demo.comparison import Comparison, compare, delong
+from upshot_server.demo.comparison import Comparison, compare
 
 Columns = tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]
 
@@ -22,18 +22,17 @@ def two_models(seed: int, rows: int = 400, gain: float = 0.3, digits: int = 2) -
     return late, first.round(digits), second.round(digits)
 
 
-def test_auc_and_covariance_equal_the_definition_pair_by_pair() -> None:
+def test_the_intervals_equal_the_definition_pair_by_pair() -> None:
     """DeLong's components, from all pairs of a late and a punctual flight; a tie counts half."""
     late, first, second = two_models(1, rows=120, digits=1)
     wins = [np.sign(column[late][:, None] - column[~late][None, :]) / 2 + 0.5 for column in (first, second)]
-    aucs, covariance = delong(late, [first, second])
-    assert aucs == pytest.approx([won.mean() for won in wins])
-    assert aucs == pytest.approx([roc_auc_score(late, first), roc_auc_score(late, second)])
-    expected = (
-        np.cov([won.mean(axis=1) for won in wins]) / late.sum()
-        + np.cov([won.mean(axis=0) for won in wins]) / (~late).sum()
-    )
-    assert covariance == pytest.approx(expected)
+    of_late, of_punctual = ([won.mean(axis=axis) for won in wins] for axis in (1, 0))
+    covariance = np.cov(of_late) / late.sum() + np.cov(of_punctual) / (~late).sum()
+    found = compare(late, first, second)
+    assert [found.first.value, found.second.value] == pytest.approx([won.mean() for won in wins])
+    half = 1.959964 * np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert (found.difference.high - found.difference.low) / 2 == pytest.approx(half)
+    assert (found.first.high - found.first.low) / 2 == pytest.approx(1.959964 * np.sqrt(covariance[0, 0]))
 
 
 def test_the_interval_agrees_with_the_paired_bootstrap() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.waiting import eventually
 from upshot_server.demo.folder import fresh
-from upshot_server.demo.processes import Child, DemoError, stopping
+from upshot_server.demo.processes import DemoError, child_process
 
 CHILD = """
 import time
@@ -26,7 +26,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from upshot_server.demo.processes import Child
-child = Child.start("child", "child_module", [], Path(sys.argv[1]))
+child = Child("child", Path(sys.argv[1]))
+child.start("child_module", [])
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -50,7 +51,8 @@ def child_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_child_ends_when_it_is_stopped(child_module: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with stopping(Child.start("child", child_module, [], log)) as child:
+    with child_process("child", log) as child:
+        child.start(child_module, [])
         eventually(lambda: "up" in log.read_text())
         child.check()
         assert is_alive(child.pid)
@@ -72,7 +74,8 @@ def test_a_child_ends_when_its_parent_is_killed(child_module: str, tmp_path: Pat
 
 
 def test_the_last_words_of_a_child_that_died_are_told(tmp_path: Path) -> None:
-    with stopping(Child.start("server", "no.such.module", [], tmp_path / "log")) as child:
+    with child_process("server", tmp_path / "log") as child:
+        child.start("no.such.module", [])
 
         def has_ended() -> bool:
             try:
@@ -85,13 +88,24 @@ def test_the_last_words_of_a_child_that_died_are_told(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_an_earlier_demo_is_emptied(tmp_path: Path) -> None:
-    first = fresh(tmp_path / "demo")
-    (first.models / "old").touch()
-    assert not (fresh(tmp_path / "demo").models / "old").exists()
+    with fresh(tmp_path / "demo") as first:
+        (first.models / "old").touch()
+        first.log("server").touch()
+    with fresh(tmp_path / "demo") as second:
+        assert list(second.models.iterdir()) == []
+        assert not second.log("server").exists()
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(DemoError, match="was not made by the demo"):
-        fresh(tmp_path)
+    with pytest.raises(DemoError, match="was not made by the demo"), fresh(tmp_path):
+        pass
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_of_a_running_demo_is_left_alone(tmp_path: Path) -> None:
+    with fresh(tmp_path / "demo") as running:
+        (running.models / "in use").touch()
+        with pytest.raises(DemoError, match="another demo is running"), fresh(tmp_path / "demo"):
+            pass
+        assert (running.models / "in use").exists()

@@ -14,6 +14,9 @@ from typing import Annotated
 
 import typer
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended before it was done."""
+
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the report instead of serving on.")] = False,
@@ -30,11 +33,11 @@ def demo(
     ] = False,
 ) -> None:
     """Replay a year of real flights through the whole loop: serve, label, join, watch, export, train again, compare."""
-    # Heavy parts (pandas, scikit-learn) are imported only when the demo really runs, so that `upshot --help` stays
-    # quick.
+    # Heavy parts (pandas, scikit-learn) are imported only when the demo really runs: `upshot --help` stays quick.
     from rich.console import Console
+    from rich.markup import escape
 
-    from upshot_server.demo.dataset import DatasetMissingError
+    from upshot_server.demo.dataset import NotInstalledError
     from upshot_server.demo.processes import DemoError
 
     # scikit-learn's threads wait for each other by spinning. Beside a server and a service on two cores, one is faster.
@@ -43,10 +46,11 @@ def demo(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with ExitStack() as running:
-            from upshot_server.demo.story import Options, Story
-
-            story = Story(Options(data, port, flights, seed, once), console, running)
-            report = story.tell()
+            try:
+                from upshot_server.demo.story import Options, Story
+            except ModuleNotFoundError as error:
+                raise NotInstalledError(str(error.name)) from error
+            report = Story(Options(data, port, flights, seed), console, running).tell()
             console.print(f"Took {report.seconds['in all']:.0f} s. Dashboard: [bold]{report.dashboard}[/]")
             if as_json:
                 json.dump(report.as_json(), sys.stdout, indent=2, default=str)
@@ -54,12 +58,12 @@ def demo(
             if not once:
                 console.print("Serving until Ctrl-C.")
                 threading.Event().wait()
-    except (DemoError, DatasetMissingError) as error:
-        console.print(f"[red]{type(error).__name__}[/]: ", str(error), markup=True, highlight=False)
+    except (DemoError, NotInstalledError) as error:
+        console.print(f"[red]The demo stopped:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         console.print("Ended.")
-        raise typer.Exit(0 if not once else 130) from None
+        raise typer.Exit(0 if not once else INTERRUPTED) from None
 
 
 def main(arguments: list[str]) -> int:

@@ -1,20 +1,15 @@
-"""Was the next round better? Areas under the ROC curve of two models on the same rows, with intervals, after DeLong.
-
-DeLong, DeLong, Clarke-Pearson, *Comparing the areas under two or more correlated ROC curves*, Biometrics 44 (1988);
-computed from mid-ranks as in Sun and Xu, IEEE Signal Processing Letters 21 (2014).
-"""
+"""Was the next round better? Areas under the ROC curve of two models on the same rows, with intervals, after DeLong."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from numpy.typing import ArrayLike
 
-Z_95 = 1.959963984540054
+from upshot_monitoring.performance.delong import delong, difference_error
+from upshot_monitoring.performance.intervals import Z
 
 
 @dataclass(frozen=True)
@@ -54,34 +49,15 @@ def compare(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Compariso
             f"an AUC needs at least two rows of each class, there are {int(late.sum())} and {int((~late).sum())}"
         )
     aucs, covariance = delong(late, [np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)])
-    spread = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     return Comparison(
         rows=len(late),
         positives=int(late.sum()),
-        first=interval(aucs[0], covariance[0, 0], 0.0, 1.0),
-        second=interval(aucs[1], covariance[1, 1], 0.0, 1.0),
-        difference=interval(aucs[1] - aucs[0], max(spread, 0.0), -1.0, 1.0),
+        first=interval(aucs[0], sqrt(covariance[0, 0]), 0.0, 1.0),
+        second=interval(aucs[1], sqrt(covariance[1, 1]), 0.0, 1.0),
+        difference=interval(aucs[1] - aucs[0], difference_error(covariance), -1.0, 1.0),
     )
 
 
-def interval(value: float, variance: float, least: float, most: float) -> Estimate:
-    """The normal 95 % interval, kept within what the value can be."""
-    half = Z_95 * sqrt(variance)
-    return Estimate(float(value), max(least, float(value - half)), min(most, float(value + half)))
-
-
-def delong(
-    late: NDArray[np.bool_], scores: Sequence[NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The AUC of each score column, and their covariance matrix."""
-    positives, negatives = int(late.sum()), int((~late).sum())
-    aucs, of_positives, of_negatives = [], [], []
-    for column in scores:
-        ranks = rankdata(column)
-        above = (ranks[late] - rankdata(column[late])) / negatives  # share of negatives below each positive
-        below = 1.0 - (ranks[~late] - rankdata(column[~late])) / positives  # share of positives above each negative
-        aucs.append(above.mean())
-        of_positives.append(above)
-        of_negatives.append(below)
-    covariance = np.cov(of_positives) / positives + np.cov(of_negatives) / negatives
-    return np.array(aucs), covariance
+def interval(value: float, error: float, least: float, most: float) -> Estimate:
+    """The normal 95 % interval from a standard error, kept within what the value can be."""
+    return Estimate(float(value), max(least, float(value - Z * error)), min(most, float(value + Z * error)))

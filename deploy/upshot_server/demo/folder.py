@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +40,27 @@ class DemoFolder:
         return self.root / f"{name}.log"
 
 
-def fresh(root: Path) -> DemoFolder:
-    """An empty demo folder at ``root``: made, or emptied when an earlier demo made it. Raises :class:`DemoError` for
-    any other."""
+@contextmanager
+def fresh(root: Path) -> Iterator[DemoFolder]:
+    """An empty demo folder at ``root``: made, or emptied when an earlier demo made it. Belongs to one demo at a time.
+
+    Raises :class:`DemoError` for a folder that is somebody else's, or in use.
+    """
     root = root.absolute()
-    if root.exists() and any(root.iterdir()):
-        if not (root / MARKER).exists():
-            raise DemoError(f"{root} is not empty and was not made by the demo; choose another folder with --data")
-        shutil.rmtree(root)
-    folder = DemoFolder(root)
-    folder.models.mkdir(parents=True)
-    (root / MARKER).touch()
-    return folder
+    marker = root / MARKER
+    if root.exists() and any(root.iterdir()) and not marker.exists():
+        raise DemoError(f"{root} is not empty and was not made by the demo; choose another folder with --data")
+    root.mkdir(parents=True, exist_ok=True)
+    with marker.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DemoError(f"another demo is running in {root}; choose another folder with --data") from error
+        for entry in root.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        folder = DemoFolder(root)
+        folder.models.mkdir()
+        yield folder

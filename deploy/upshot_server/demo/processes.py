@@ -23,18 +23,17 @@ class DemoError(RuntimeError):
 class Child:
     """A Python module running as a process of its own, its output in a log file."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, name: str, log: Path) -> None:
         self.name = name
-        self._process = process
         self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
 
-    @classmethod
-    def start(cls, name: str, module: str, arguments: Sequence[str], log: Path, inherit: Sequence[int] = ()) -> Child:
+    def start(self, module: str, arguments: Sequence[str], inherit: Sequence[int] = ()) -> None:
         """Run ``python -m module arguments``; ``inherit`` are file descriptors it may use."""
         # numpy's and scikit-learn's own threads would fight over the same two cores; one each is faster here.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.PIPE,  # never written to: its end tells the child that this process is gone
                 stdout=output,
@@ -43,16 +42,17 @@ class Child:
                 pass_fds=inherit,
                 start_new_session=True,  # Ctrl-C is for the demo, which then stops its children in order
             )
-        return cls(name, process, log)
 
     @property
     def pid(self) -> int:
-        """Its process ID."""
+        """Its process ID. Raises ``ValueError`` before it was started."""
+        if self._process is None:
+            raise ValueError(f"the {self.name} was not started")
         return self._process.pid
 
     def check(self) -> None:
         """Raise :class:`DemoError`, with the last lines it wrote, when it has ended."""
-        status = self._process.poll()
+        status = None if self._process is None else self._process.poll()
         if status is not None:
             raise DemoError(
                 f"the {self.name} ended with status {status}; its last words in {self._log}:\n{self.last_words()}"
@@ -64,6 +64,8 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to end, and end it when it does not within ten seconds."""
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -76,8 +78,10 @@ class Child:
 
 
 @contextmanager
-def stopping(child: Child) -> Iterator[Child]:
-    """Stop ``child`` on the way out, whatever the reason."""
+def child_process(name: str, log: Path) -> Iterator[Child]:
+    """A child to be started inside, and stopped on the way out, whatever the reason: there is no moment in which it is
+    forgotten."""
+    child = Child(name, log)
     try:
         yield child
     finally:

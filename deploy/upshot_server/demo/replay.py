@@ -18,8 +18,8 @@ from upshot_server.demo.model_service_client import ModelService
 from upshot_server.demo.upshot_api import UpshotApi
 
 STEP_H = {200_000: 4, 50_000: 6, 10_000: 12, 0: 24}
-"""Hours of a step, by how many flights are replayed at least. A step costs two writes whatever is in them, so fewer flights go
-in longer steps; the delay of labels, as Upshot sees it, is coarser by as much."""
+"""Hours of a step, by how many flights are replayed at least. A step costs two writes whatever is in them, so fewer
+flights go in longer steps; the delay of labels, as Upshot sees it, is coarser by as much."""
 
 
 MAX_BOARD = 500

@@ -33,6 +33,9 @@ class Report:
     training: dict[str, Any] = field(default_factory=dict)
     """Rows and held-out AUC of each version."""
     comparison: dict[str, Any] = field(default_factory=dict)
+    """Both versions on the rows of the export."""
+    comparison_by_upshot: dict[str, Any] = field(default_factory=dict)
+    """The same by Upshot itself, from its store."""
     without_live_features: dict[str, Any] = field(default_factory=dict)
     weather_skew: dict[str, Any] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
@@ -80,12 +83,22 @@ def print_comparison(console: Console, served: Comparison, without_live: Compari
     table.add_row("version 2: April to September, from Upshot's export", *cells(served.second))
     table.add_row("difference, paired", f"{served.difference.value:+.4f}", signed_interval(served.difference))
     table.add_row(
-        "  of which without the two live features",
+        "control: version 2 without its two live features",
         f"{without_live.difference.value:+.4f}",
         signed_interval(without_live.difference),
     )
     console.print(table)
     console.print(f"Version 2 is [bold]{served.verdict}[/]. {explanation(served, without_live)}")
+
+
+def print_upshots_own(console: Console, answer: dict[str, Any]) -> None:
+    """What the dashboard shows of the same question."""
+    step = answer["difference"]
+    if step["value"] is not None:
+        low, high = step["interval"]
+        console.print(
+            f"Upshot's own page says {step['value']:+.4f} ({low:+.4f} to {high:+.4f}) on {answer['rows']:,} flights."
+        )
 
 
 def explanation(served: Comparison, without_live: Comparison) -> str:

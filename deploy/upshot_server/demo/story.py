@@ -25,10 +25,17 @@ from upshot_server.demo.model import LateModel, Trained, train
 from upshot_server.demo.model_service_client import ModelService
 from upshot_server.demo.next_round import judge, judge_unserved, on_the_same_flights, train_next, weather_skew
 from upshot_server.demo.planes import Planes
-from upshot_server.demo.processes import Child, DemoError, stopping
+from upshot_server.demo.processes import Child, DemoError, child_process
 from upshot_server.demo.progress import Display, display_on
 from upshot_server.demo.replay import Replay, step_for
-from upshot_server.demo.report import Report, comparison_as_json, print_comparison, print_manifest, print_skew
+from upshot_server.demo.report import (
+    Report,
+    comparison_as_json,
+    print_comparison,
+    print_manifest,
+    print_skew,
+    print_upshots_own,
+)
 from upshot_server.demo.training import TrainingSet, from_archives, read_export, write_reference
 from upshot_server.demo.upshot_api import Export, UpshotApi, drift_window_for
 from upshot_server.demo.watch import Watch
@@ -56,7 +63,6 @@ class Options:
     port: int
     flights: int
     seed: int
-    once: bool
 
 
 class Story:
@@ -66,7 +72,7 @@ class Story:
         self._options = options
         self._console = console
         self._running = running
-        self._folder: DemoFolder = fresh(options.data)
+        self._folder: DemoFolder = running.enter_context(fresh(options.data))
         self._clock = SharedClock.create(self._folder.clock, SERVING_STARTS)
         self.report = Report(f"http://{HOST}:{options.port}/", str(self._folder.root))
 
@@ -128,8 +134,8 @@ class Story:
                 "--port",
                 str(self._options.port),
             ]
-            child = Child.start("server", "upshot_server.demo.server", arguments, self._folder.log("server"))
-            self._running.enter_context(stopping(child))
+            child = self._running.enter_context(child_process("server", self._folder.log("server")))
+            child.start("upshot_server.demo.server", arguments)
             api = UpshotApi(self._client(self._options.port, child))
             api.wait_until_ready()
         return api
@@ -138,10 +144,8 @@ class Story:
         listener = self._running.enter_context(socket.create_server((HOST, 0)))
         url = self.report.dashboard.rstrip("/")
         arguments = ["--upshot", url, "--models", str(self._folder.models), "--socket", str(listener.fileno())]
-        child = Child.start(
-            "model service", "upshot_server.demo.service", arguments, self._folder.log("service"), [listener.fileno()]
-        )
-        self._running.enter_context(stopping(child))
+        child = self._running.enter_context(child_process("model service", self._folder.log("service")))
+        child.start("upshot_server.demo.service", arguments, [listener.fileno()])
         return ModelService(self._client(listener.getsockname()[1], child))
 
     def _client(self, port: int, child: Child) -> JsonClient:
@@ -195,6 +199,8 @@ class Story:
         served, unserved = judge(first, second), judge_unserved(first, without_live)
         skew = weather_skew(first, self._weather)
         print_comparison(self._console, served, unserved)
+        self.report.comparison_by_upshot = self._upshot.compare("1", "2")
+        print_upshots_own(self._console, self.report.comparison_by_upshot)
         print_skew(self._console, skew)
         self.report.comparison = comparison_as_json(served)
         self.report.without_live_features = comparison_as_json(unserved)

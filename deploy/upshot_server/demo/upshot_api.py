@@ -117,6 +117,11 @@ class UpshotApi:
         answer: dict[str, Any] = self._client.get(f"/v1/models/{MODEL}/skew", **params)
         return answer
 
+    def compare(self, first: str, second: str) -> dict[str, Any]:
+        """Two versions on the matured, labelled rows that both scored."""
+        answer: dict[str, Any] = self._client.get(f"/v1/models/{MODEL}/compare", a=first, b=second)
+        return answer
+
     def export(self, start: datetime, end: datetime, as_of: datetime) -> Export:
         """Make the training set of [``start``, ``end``) as of a moment, and wait for it."""
         order = {"model": MODEL, "start": start.isoformat(), "end": end.isoformat(), "as_of": as_of.isoformat()}

@@ -110,7 +110,8 @@ def with_drift(answer: dict[str, Any]) -> list[str]:
 
 
 def excess(feature: dict[str, Any]) -> float:
-    """How many times its threshold a statistic is; a finding without a statistic (a column is missing, say) comes last."""
+    """How many times its threshold a statistic is; a finding without a statistic (a column is missing, say) comes
+    last."""
     statistic, threshold = feature.get("statistic"), feature.get("threshold")
     return statistic / threshold if statistic is not None and threshold else 0.0
 
