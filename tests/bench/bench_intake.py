@@ -1,6 +1,6 @@
 """How fast the embedded server takes predictions and labels, and how long one waits under light load.
 
-    python tests/bench/bench_intake.py [events]
+    python -m tests.bench.bench_intake [events]
 
 A real server in its own process. Batches of 1,000 predictions with 30 features (20 floats, 10 texts), packed and compressed as
 the SDK sends them, from four connections; contender: the raw insert of the same rows, made as Arrow beforehand, into the same

@@ -37,6 +37,7 @@ RETRY_S = 1.0
 NOTE_EVERY_S = 5.0
 """How often the progress is written down: what a restart looks up again is what came in this time."""
 
+_ANY_LABEL = "SELECT 1 FROM label_events WHERE request_key IN (SELECT request_key FROM join_keys) LIMIT 1"
 _TOUCHED_SINCE = """
 SELECT DISTINCT request_key FROM label_events WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 UNION DISTINCT
@@ -176,6 +177,8 @@ class Joiner:
             folded = few.fold_few(self._store, self._configs.get)
             self._write(folded.outcomes)
             events = folded.events
+        elif not self._store.query(_ANY_LABEL):
+            return  # predictions that nobody has labelled yet: most groups are that
         else:
             self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}))
             events = orphans.events_of_batch(self._store)
