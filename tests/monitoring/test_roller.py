@@ -42,22 +42,24 @@ def test_what_is_served_and_labelled_is_seen_without_asking(running: Flywheel) -
     """Rows, then more rows of the same hour, then labels, each within seconds."""
     running.configure(labels={"y": {"window": "1h"}})
     running.serve(requests(f"{running.model}-a", [{"x": 1.0}] * 5, prediction=0.7))
-    eventually(lambda: rows(running) == 5)
+    eventually(lambda: rows(running) == 5, 60)
     running.serve(requests(f"{running.model}-b", [{"x": 1.0}] * 3, prediction=0.2, at=START + HOUR))
-    eventually(lambda: rows(running) == 8)
+    eventually(lambda: rows(running) == 8, 60)
     running.label({f"{running.model}-a-{i}": 1 for i in range(5)})
     running.changes.outcomes(running.model, [START])
-    eventually(lambda: running.monitor.performance(running.model, Asked())["overall"]["labelled"] == 5)
+    eventually(lambda: running.monitor.performance(running.model, Asked())["overall"]["labelled"] == 5, 60)
 
 
 def test_a_label_that_was_never_seen_before_gets_its_history(running: Flywheel) -> None:
     """The first event of a new label makes all hours known for it, those without an outcome too."""
     running.serve(requests(f"{running.model}-a", [{"x": 1.0}] * 5, prediction=0.7))
     running.serve(requests(f"{running.model}-b", [{"x": 1.0}] * 5, prediction=0.7, at=START + 3 * HOUR))
-    eventually(lambda: running.monitor.drift(running.model, DriftAsked())["features"])
+    eventually(lambda: running.monitor.drift(running.model, DriftAsked())["features"], 60)
     running.label({f"{running.model}-a-0": 1}, name="brand new")
     running.changes.outcomes(running.model, [START])
-    eventually(lambda: running.monitor.performance(running.model, Asked(label="brand new"))["overall"]["rows"] == 10)
+    eventually(
+        lambda: running.monitor.performance(running.model, Asked(label="brand new"))["overall"]["rows"] == 10, 60
+    )
 
 
 def test_a_store_that_fails_for_a_while_delays_and_loses_nothing(
@@ -75,10 +77,10 @@ def test_a_store_that_fails_for_a_while_delays_and_loses_nothing(
 
     monkeypatch.setattr(running.store, "command", sometimes)
     running.serve(requests(running.model, [{"x": 1.0}] * 5, prediction=0.7))
-    eventually(lambda: running.monitor.stats()["failures"] >= 2)
+    eventually(lambda: running.monitor.stats()["failures"] >= 2, 60)
     assert rows(running) == 0
     failing = False
-    eventually(lambda: rows(running) == 5)
+    eventually(lambda: rows(running) == 5, 60)
 
 
 def test_a_restart_finds_what_was_left(flywheel: Flywheel, tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_a_restart_finds_what_was_left(flywheel: Flywheel, tmp_path: Path) -> No
     )
     monitor.start()
     try:
-        eventually(lambda: monitor.performance(flywheel.model, Asked())["overall"]["rows"] == 5)
+        eventually(lambda: monitor.performance(flywheel.model, Asked())["overall"]["rows"] == 5, 60)
     finally:
         monitor.stop()
     assert monitor.stats()["failures"] == 0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import numpy as np
-
 from upshot_joiner.clock import EPOCH, Clock
 from upshot_joiner.config import ConfigStore, ModelConfig
 from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
+from upshot_monitoring.drift.describe import figures_of, moments, said
 from upshot_monitoring.drift.histogram import histogram
-from upshot_monitoring.drift.methods import NUMERIC
 from upshot_monitoring.drift.verdict import Judgement, judge
 from upshot_monitoring.profiles import rolled
 from upshot_monitoring.profiles.profile import Profile
@@ -29,7 +26,6 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 MAX_DAYS = 400
-_QUANTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 
 _KNOWN = "SELECT DISTINCT role FROM profiles WHERE model = {model:String} AND feature = {feature:String}"
 
@@ -133,9 +129,9 @@ class Drift:
             "baseline": base.kind,
             "baseline_detail": base.detail,
             "window": {"start": now.start, "end": now.end},
-            **_said(judgement, reference, current),
-            "reference": _figures(reference),
-            "current": _figures(current),
+            **said(judgement, reference, current),
+            "reference": figures_of(reference),
+            "current": figures_of(current),
             "windows": self._trend(trend, key, base, config),
             "histogram": histogram(reference, current),
         }
@@ -156,7 +152,7 @@ class Drift:
                     "rows": profile.rows,
                     "nulls": profile.nulls + profile.nans,
                     "absent": profile.absents,
-                    **_moments(profile),
+                    **moments(profile),
                     "statistic": judgement.statistic,
                     "verdict": judgement.verdict,
                     "reason": judgement.reason,
@@ -212,7 +208,7 @@ class Drift:
             judged.append(
                 (
                     judgement,
-                    {"feature": shown, "role": key[0], "kind": judgement.kind, **_said(judgement, reference, current)},
+                    {"feature": shown, "role": key[0], "kind": judgement.kind, **said(judgement, reference, current)},
                 )
             )
         judged.sort(key=lambda pair: (*pair[0].severity, pair[1]["feature"]))
@@ -250,59 +246,6 @@ class Drift:
             judgement.verdict = "no_verdict"
             judgement.reasons = ["the labels of this window are still coming in"]
         return judgement
-
-
-def _said(judgement: Judgement, reference: Profile | None, current: Profile | None) -> dict[str, Any]:
-    return {
-        "method": judgement.method,
-        "statistic": judgement.statistic,
-        "threshold": judgement.threshold,
-        "verdict": judgement.verdict,
-        "reason": judgement.reason,
-        "rows_reference": _rows(judgement, reference),
-        "rows_current": _rows(judgement, current),
-        "null_share_reference": reference.missing_share if reference else None,
-        "null_share_current": current.missing_share if current else None,
-        "statistics": judgement.statistics,
-    }
-
-
-def _rows(judgement: Judgement, profile: Profile | None) -> int:
-    """The rows that the statistic rests on; without a statistic, all rows."""
-    if profile is None:
-        return 0
-    return profile.present if judgement.statistic is not None else profile.rows
-
-
-def _moments(profile: Profile) -> dict[str, float | None]:
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in (("mean", profile.mean), ("std", profile.std), ("min", profile.low), ("max", profile.high))
-    }
-
-
-def _figures(profile: Profile | None) -> dict[str, Any] | None:
-    if profile is None:
-        return None
-    figures: dict[str, Any] = {
-        "rows": profile.rows,
-        "nulls": profile.nulls,
-        "absent": profile.absents,
-        "nan": profile.nans,
-        "infinite": profile.infs,
-        "other": profile.others,
-        "kind": profile.kind,
-        **_moments(profile),
-    }
-    if profile.kind in NUMERIC:
-        figures["quantiles"] = {
-            f"p{share * 100:g}": float(value)
-            for share, value in zip(_QUANTILES, profile.quantiles(_QUANTILES), strict=True)
-        }
-    elif profile.kind != "none":
-        figures["values"] = len(profile.values)
-        figures["rows_of_rare_values"] = profile.overflow
-    return figures
 
 
 def _hour(moment: datetime) -> datetime:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from typing import Any, Generic
 
 from upshot_joiner.clock import EPOCH, Clock
 from upshot_joiner.config import ConfigStore, LabelConfig, ModelConfig
 from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
-from upshot_monitoring.performance import binary, multiclass, regression, rollup
-from upshot_monitoring.performance.metrics import Metrics
+from upshot_monitoring.performance import rollup
 from upshot_monitoring.performance.segments import Segment, parse_segment
+from upshot_monitoring.performance.tasks import Sums, Task, task_of
 from upshot_monitoring.profiles import rolled
 
 HOUR = timedelta(hours=1)
 MAX_WINDOWS = 1500
 MAX_SEGMENTS = 20
-
-_SUMS = TypeVar("_SUMS", binary.BinarySums, regression.RegressionSums, multiclass.MulticlassSums)
 
 _STORED = """
 SELECT * FROM performance_hours FINAL
@@ -43,42 +38,15 @@ SELECT {segment} AS segment_value, model_version, slot, is_matured, {sums} FROM 
 ) AS p
 GROUP BY segment_value, model_version, slot, is_matured
 """
-_GROUPS = "sum(p.rows) AS rows, sumForEach(p.group_rows) AS group_rows"
-_BINARY = f"""
-{_GROUPS},
-sumMap(p.bins, p.negatives, p.positives, p.unlabelled, p.negative_scores, p.positive_scores, p.unlabelled_scores) AS added,
-added.1 AS bins, added.2 AS negatives, added.3 AS positives, added.4 AS unlabelled,
-added.5 AS negative_scores, added.6 AS positive_scores, added.7 AS unlabelled_scores,
-sum(p.outside) AS outside, sumForEach(p.losses) AS losses, sumForEach(p.losses2) AS losses2,
-sumForEach(p.errors2) AS errors2, sumForEach(p.errors4) AS errors4
-"""
-_REGRESSION = f"""
-{_GROUPS},
-groupArray((p.regression_n, p.y_means, p.y_m2s, p.e_sums, p.abs_sums, p.e2_sums, p.e4_sums)) AS parts
-"""
-_MULTICLASS = f"""
-{_GROUPS}, groupArray((p.actual, p.predicted, p.pair_states, p.pairs)) AS parts
-"""
 
 
 @dataclass(frozen=True)
-class _Task(Generic[_SUMS]):
-    """How one kind of model is summed and measured."""
-
-    sql: str
-    read: Callable[[Mapping[str, Any]], _SUMS]
-    add: Callable[[Iterable[_SUMS]], _SUMS]
-    metrics: Callable[[_SUMS, bool], Metrics]
-    """Of the labelled rows, or (true) of those and the defaulted ones."""
-
-
-@dataclass(frozen=True)
-class _Part(Generic[_SUMS]):
+class _Part(Generic[Sums]):
     segment: str
     version: str
     slot: int
     matured: bool
-    sums: _SUMS
+    sums: Sums
 
 
 @dataclass(frozen=True)
@@ -111,7 +79,7 @@ class Performance:
         now = self._clock.now()
         matured_until = max(EPOCH + HOUR, _floor(now - rules.window, HOUR))
         segment = parse_segment(asked.segment, self._served.features(model)) if asked.segment else None
-        task = _task(config, rules)
+        task = task_of(config, rules)
         parts = self._parts(model, config, label, task, start, end, window, matured_until, asked.version, segment)
         wanted = config.performance.metrics
         answer: dict[str, Any] = {
@@ -187,7 +155,7 @@ class Performance:
         model: str,
         config: ModelConfig,
         label: str,
-        task: _Task[Any],
+        task: Task[Any],
         start: datetime,
         end: datetime,
         window: timedelta,
@@ -224,7 +192,7 @@ class Performance:
         ]
 
     def _say(
-        self, task: _Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+        self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
     ) -> dict[str, Any]:
         matured, every = task.add(part.sums for part in parts if part.matured), task.add(part.sums for part in parts)
         counts, all_counts = matured.group_rows, every.group_rows
@@ -248,70 +216,13 @@ class Performance:
         return answer
 
     def _by_segment(
-        self, task: _Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+        self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
     ) -> list[dict[str, Any]]:
         by_value: dict[str, list[_Part[Any]]] = {}
         for part in parts:
             by_value.setdefault(part.segment, []).append(part)
         largest = sorted(by_value, key=lambda value: (-sum(part.sums.rows for part in by_value[value]), value))
         return [{"value": value, **self._say(task, by_value[value], rules, wanted)} for value in largest[:MAX_SEGMENTS]]
-
-
-def _task(config: ModelConfig, rules: LabelConfig) -> _Task[Any]:
-    if config.task == "regression":
-        return _Task(
-            _REGRESSION,
-            _read_regression,
-            regression.add,
-            lambda sums, defaults: regression.metrics(sums, with_default=defaults),
-        )
-    if config.task == "multiclass":
-        return _Task(
-            _MULTICLASS,
-            _read_multiclass,
-            multiclass.add,
-            lambda sums, defaults: multiclass.metrics(sums, with_default=defaults),
-        )
-    default_class = rules.default == config.positive
-    return _Task(
-        _BINARY,
-        _read_binary,
-        binary.add,
-        lambda sums, defaults: binary.metrics(sums, default=default_class if defaults else None),
-    )
-
-
-def _read_binary(row: Mapping[str, Any]) -> binary.BinarySums:
-    def stacked(*names: str) -> binary.Floats:
-        return np.array([row[name] for name in names], np.float64).reshape(len(names), -1)
-
-    return binary.BinarySums(
-        rows=int(row["rows"]),
-        group_rows=np.array(row["group_rows"], np.int64),
-        bins=np.array(row["bins"], np.int64),
-        counts=stacked("negatives", "positives", "unlabelled"),
-        scores=stacked("negative_scores", "positive_scores", "unlabelled_scores"),
-        outside=int(row["outside"]),
-        **{name: np.array(row[name], np.float64) for name in ("losses", "losses2", "errors2", "errors4")},
-    )
-
-
-def _read_regression(row: Mapping[str, Any]) -> regression.RegressionSums:
-    parts = [tuple(part.values()) if isinstance(part, dict) else tuple(part) for part in row["parts"]]
-    total = regression.add(
-        regression.RegressionSums(0, np.zeros(4, np.int64), *(np.array(one, np.float64) for one in part))
-        for part in parts
-    )
-    return regression.add([regression.RegressionSums(int(row["rows"]), np.array(row["group_rows"], np.int64)), total])
-
-
-def _read_multiclass(row: Mapping[str, Any]) -> multiclass.MulticlassSums:
-    pairs: Counter[tuple[str, str, int]] = Counter()
-    for part in row["parts"]:
-        actual, predicted, states, counts = part.values() if isinstance(part, dict) else part
-        for key, count in zip(zip(actual, predicted, states, strict=True), counts, strict=True):
-            pairs[key] += count
-    return multiclass.MulticlassSums(int(row["rows"]), np.array(row["group_rows"], np.int64), pairs)
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:

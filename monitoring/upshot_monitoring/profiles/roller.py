@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from upshot_joiner.changes import Changed, ChangedHours
@@ -18,6 +18,7 @@ from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup as performance
 from upshot_monitoring.profiles import rolled, rollup
 from upshot_monitoring.profiles.columns import Column, label_columns, names_parameter, served_columns
+from upshot_monitoring.profiles.due import Due
 from upshot_monitoring.profiles.scales import FIRST_ROWS, UNSCALED, Scales, better, measure, wanting
 
 _log = logging.getLogger("upshot.monitoring")
@@ -48,29 +49,6 @@ class RollerStats:
     """Grows whenever an answer may have changed."""
 
 
-@dataclass
-class _Due:
-    """What is to be rolled of one model."""
-
-    served: set[datetime] = field(default_factory=set)
-    labels: dict[str, set[datetime]] = field(default_factory=lambda: defaultdict(set))
-
-    def hours(self) -> set[datetime]:
-        """All of them."""
-        return self.served.union(*self.labels.values())
-
-    def add(self, other: _Due) -> None:
-        """Take over what is due elsewhere."""
-        self.served |= other.served
-        for label, hours in other.labels.items():
-            self.labels[label] |= hours
-
-    def remove(self, hours: Iterable[datetime]) -> None:
-        """These were done."""
-        for due in (self.served, *self.labels.values()):
-            due.difference_update(hours)
-
-
 class Roller:
     """A thread that keeps the roll-ups equal to what is stored.
 
@@ -86,7 +64,7 @@ class Roller:
         self._configs = configs
         self._changes = changes
         self._scales = scales
-        self._due: defaultdict[str, _Due] = defaultdict(_Due)
+        self._due: defaultdict[str, Due] = defaultdict(Due)
         self._setups: dict[str, dict[str, int]] = {}
         self._seen_labels: dict[str, list[str]] = {}
         self._closing = threading.Event()
@@ -127,8 +105,9 @@ class Roller:
                 due = self._due[name]
                 due.served |= rolled.stale_served(self._store, name, table)
                 due.served |= rolled.off_scale(self._store, name, self._scales.read(name))
-                for label in self._labels(name, fresh=True):
-                    setup = performance.setup(self._configs.get(name), label)
+                self._labels(name, fresh=True)
+                self._setups[name] = self._setups_of(name)
+                for label, setup in self._setups[name].items():
                     due.labels[label] |= rolled.stale_label(self._store, name, table, label, setup)
                 found += len(due.hours())
             return found
@@ -201,14 +180,11 @@ class Roller:
 
     def _models_set_up_anew(self) -> list[str]:
         """Models with a label that is new, or whose configuration the stored sums do not fit any more."""
-        changed = []
-        for model in self._served.models():
-            config = self._configs.get(model)
-            setups = {label: performance.setup(config, label) for label in self._labels(model)}
-            if self._setups.get(model) != setups:
-                self._setups[model] = setups
-                changed.append(model)
-        return changed
+        return [model for model in self._served.models() if self._setups.get(model) != self._setups_of(model)]
+
+    def _setups_of(self, model: str) -> dict[str, int]:
+        config = self._configs.get(model)
+        return {label: performance.setup(config, label) for label in self._labels(model)}
 
     def _labels(self, model: str, *, fresh: bool = False) -> list[str]:
         """The labels that are configured, or were ever seen."""
@@ -216,7 +192,7 @@ class Roller:
             self._seen_labels[model] = rolled.seen_labels(self._store, model)
         return list(dict.fromkeys([*self._configs.get(model).labels, *self._seen_labels[model]]))
 
-    def _roll_chunk(self, model: str, due: _Due) -> int:
+    def _roll_chunk(self, model: str, due: Due) -> int:
         """Roll the latest of the due hours and take them out of ``due``; the latest, because pages show those."""
         table = self._served.table(model)
         if table is None:
