@@ -71,9 +71,9 @@ def test_every_command_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for page in PAGES:
         text = page.read_text("utf-8")
-        for command, options in re.findall(r"^upshot ([a-z]+)([^\n#]*)", text, re.MULTILINE):
+        for command, options in re.findall(r"^upshot ([a-z]+(?: [a-z]+(?= ))?)([^\n#]*)", text, re.MULTILINE):
             shown = runner.invoke(
-                app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+                app, [*command.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
             ).output
             for option in re.findall(r"--[a-z-]+", options):
                 assert command == "demo" or option in shown, f"{page.name}: upshot {command} {option}"
