@@ -60,6 +60,12 @@ class RunningServer:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def signalled(self, number: signal.Signals) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(30)
+
     def end(self) -> None:
         """Ask it to stop, as Ctrl-C or a supervisor does."""
         self.http.close()

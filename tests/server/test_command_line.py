@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,19 @@ def test_errors_are_one_line_and_a_status(server: RunningServer) -> None:
     )  # fmt: skip
     assert away.returncode == 1
     assert "start one with `upshot up`" in away.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_server_quietly(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C and a supervisor's stop: status 0, no traceback, and the data is there at the next start."""
+    running = RunningServer(tmp_path / "data")
+    running.start()
+    assert running.post("/v1/predictions", {"request_id": "r", "model": "m"}).json()["accepted"] == 1
+    assert running.signalled(number) == 0
+    assert "Traceback" not in running.log
+    running.start()
+    assert running.story("r")["predictions"]
+    running.end()
 
 
 def test_what_cannot_be_served_is_said_at_once(server: RunningServer, tmp_path: Path) -> None:
