@@ -147,7 +147,7 @@ def test_the_performance_table_equals_the_api_and_open_windows_say_so(
     def same() -> bool:
         windows = filled.http.get(f"/v1/models/{HARMLESS}/performance?window=1d&version=1").json()["windows"]
         for window in windows:
-            row = shown.text(f"#performance tbody tr:has-text('{window['start'][:10]}'):has(td:text-is('1'))")
+            row = shown.text(f"#performance tbody tr:has-text('{window['start'][:10]}'):has(:first-child:text-is('1'))")
             still_open = window["matured"] < window["rows"]
             value = (window.get("so_far") or window if still_open else window)["metrics"].get("roc_auc")
             assert (f"{value:.3f}" if value is not None else "\N{EN DASH}") in row, (row, window)

@@ -64,7 +64,7 @@ numbered AS (
   SELECT
     *,
     arrayMap(s -> ifNull(s.4, nan), live) AS numbers,
-    if(combine = 'majority', arrayMap(s -> if(s.4 IS NULL, concat('text', s.5), concat('number', toString(s.4))), live), []) AS votes,
+    if(combine = 'majority', arrayMap(s -> if(s.4 IS NULL, concat('text', s.5), concat('number', toString(s.4 + 0.))), live), []) AS votes,
     arrayCount(s -> s.3 NOT IN ('int', 'bool'), live) = 0 AS whole
   FROM chosen
 ),
