@@ -21,7 +21,7 @@ from upshot_server.parts import Parts
 from upshot_server.routes import dashboard, exports, health, intake, models, monitoring
 from upshot_server.settings import Settings
 
-LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "testserver"]
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
 """Names a request may be addressed to. Another one means that a web page made the browser call us under a name of its own."""
 
 

@@ -130,7 +130,10 @@ class Parts:
         except StoreError:
             reasons.append("the store does not answer")
         if self.committer.failing:
-            reasons.append("the store does not take writes")
+            try:
+                self.committer.probe()
+            except (StoreError, Problem, TimeoutError):
+                reasons.append("the store does not take writes")
         return reasons
 
     def _put_in_force(self, model: str, before: ModelConfig, config: ModelConfig) -> bool:

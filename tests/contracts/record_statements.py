@@ -39,7 +39,8 @@ def main(folder: Path, canary: str) -> None:
     """Use everything once, with the canary wherever a request can put a text."""
     for name in ("query", "arrow", "command", "insert"):
         record(name)
-    with TestClient(create_app(Parts.open(Settings(data_dir=folder), SystemClock()))) as http:
+    app = create_app(Parts.open(Settings(data_dir=folder), SystemClock()))
+    with TestClient(app, base_url="http://127.0.0.1") as http:
         config = {
             "labels": {canary: {"window": "1m", "default": canary, "source_priority": [canary]}},
             "primary_label": canary,

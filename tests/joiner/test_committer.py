@@ -52,6 +52,23 @@ def test_a_write_that_fails_is_not_acknowledged_and_can_be_sent_again(
     assert len(line.story(fresh)["predictions"]) == 1
 
 
+def test_a_store_that_takes_writes_again_is_found_out_without_traffic(
+    store: Store, line: Line, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A balancer that was told "not ready" sends no request that would show it."""
+    failing_once(store, "predictions", monkeypatch)
+    with pytest.raises(Problem):
+        line.predict({"request_id": fresh, "model": fresh})
+    assert line.committer.failing
+    failing_once(store, "progress", monkeypatch)
+    with pytest.raises(StoreError):
+        line.committer.probe()
+    assert line.committer.failing
+    line.committer.probe()
+    assert not line.committer.failing
+    assert line.activity.predictions(fresh) == 1
+
+
 def test_a_group_cut_off_by_a_crash_is_finished_at_the_next_start(
     store: Store, fresh: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

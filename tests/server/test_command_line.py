@@ -67,6 +67,14 @@ def test_export_waits_and_prints_what_was_made(server: RunningServer) -> None:
     again = upshot(server, "export", "--model", "shop/fraud", "--destination", "first/try")
     assert again.returncode == 1
     assert "holds something already" in again.stderr
+    for overlapping in ("first/try/again", "first"):
+        assert upshot(server, "export", "--model", "shop/fraud", "--destination", overlapping).returncode == 1
+
+
+def test_an_export_of_a_model_that_never_served_has_no_rows(server: RunningServer) -> None:
+    assert server.http.put("/v1/models/quiet", json={}).status_code == 200
+    manifest = server.export(model="quiet")["manifest"]
+    assert (manifest["rows"], manifest["states"], manifest["files"][0]["rows"]) == (0, {}, 0)
 
 
 def test_export_prints_one_json_document_and_nothing_else(server: RunningServer) -> None:

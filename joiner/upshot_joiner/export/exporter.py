@@ -123,9 +123,8 @@ class Exporter:
         barrier = self._barrier().result()
         with self._lock:
             id_ = uuid.uuid4().hex
-            location = self._folder / (request.destination or id_)
-            taken = any(job.location == str(location.absolute()) for job in self._jobs.values())
-            if taken or (location.exists() and any(location.iterdir())):
+            location = (self._folder / (request.destination or id_)).absolute()
+            if any(_overlap(location, Path(job.location)) for job in self._jobs.values()) or _holds_something(location):
                 raise Problem(
                     409,
                     "destination_exists",
@@ -136,7 +135,7 @@ class Exporter:
                 id_,
                 "queued",
                 request.fixed_as_of(request.as_of or barrier),
-                str(location.absolute()),
+                str(location),
                 self._clock.now(),
             )
             self._keep(job)
@@ -220,3 +219,12 @@ class Exporter:
                 }
             ),
         )
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """The same folder, or one inside the other: making one again would remove the other."""
+    return one == other or one in other.parents or other in one.parents
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))

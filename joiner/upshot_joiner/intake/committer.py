@@ -43,6 +43,9 @@ MAX_WAITING_EVENTS = 200_000
 MAX_QUARANTINED_BYTES = 64 * 1024
 """Of one refused payload; the rest of a longer one is cut off."""
 
+PROBE_TIMEOUT_S = 5
+"""How long the readiness check waits for the writer."""
+
 T = TypeVar("T")
 
 _FIND = """
@@ -159,6 +162,10 @@ class Committer:
         """A moment such that everything stamped before it is stored, and everything stored later has a later stamp."""
         return self.run(self._stamper.next)
 
+    def probe(self) -> None:
+        """Find out whether the store takes writes again: after a failure, no request may come that would show it."""
+        self.run(self._try_a_write).result(timeout=PROBE_TIMEOUT_S)
+
     def close(self) -> None:
         """Store what is waiting, then stop."""
         if self._closed:
@@ -230,6 +237,23 @@ class Committer:
                 _run(last)
             if stop:
                 return
+
+    def _try_a_write(self) -> None:
+        if self._unfinished:
+            self.recover()
+            self._activity.recount(self._store)
+        version = to_micros(self._stamper.next())
+        self._store.insert(
+            "progress",
+            pa.table(
+                {
+                    "task": ["probe"],
+                    "until_us": pa.array([version], pa.int64()),
+                    "version": pa.array([version], pa.uint64()),
+                }
+            ),
+        )
+        self.failing = ""
 
     def _commit(self, group: list[_Batch]) -> None:
         try:
