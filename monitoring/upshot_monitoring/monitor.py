@@ -27,6 +27,8 @@ from upshot_monitoring.profiles.scales import Scales
 from upshot_monitoring.reports.prepare import Preparation
 from upshot_monitoring.reports.reports import Reports
 
+REPORT_CHUNKS = 50
+"""How much of a backlog of roll-ups a report waits for."""
 HEALTH_FOR_S = 15.0
 """How long the health of a model is taken as known."""
 
@@ -58,7 +60,13 @@ class Monitor:
         self._performance = Performance(store, served, configs, clock)
         self._comparison = Comparison(store, served, configs, clock)
         preparation = Preparation(store, served, configs, self._references, self._drift)
-        self._reports = Reports(store, clock, data_dir / "reports", preparation.prepare)
+
+        def prepare(model: str, request: dict[str, Any], folder: Path) -> dict[str, Any]:
+            # A feature whose hours wait to be rolled up (anew, when a reference has just set its scale) has no statistic.
+            self._roller.roll(max_chunks=REPORT_CHUNKS)
+            return preparation.prepare(model, request, folder)
+
+        self._reports = Reports(store, clock, data_dir / "reports", prepare)
         self._health: dict[str, tuple[float, dict[str, Any]]] = {}
         self._health_lock = threading.Lock()
 
