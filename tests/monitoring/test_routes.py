@@ -32,6 +32,7 @@ def http(parts: dict[str, Any]) -> Iterator[httpx.Client]:
     app.include_router(monitoring.router(parts["monitor"]))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # before the server's thread runs, so that the first request waits instead of being refused
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
