@@ -50,7 +50,6 @@ class Parts:
         store = Store.open_embedded(settings.data_dir)
         try:
             store.migrate("upshot_joiner.store.schema")
-            store.migrate("upshot_monitoring.schema")
             # store ← who serves what, by which rules
             served = ServedTables(store)
             stamper = Stamper(clock, after=last_stamp(store, served.tables()))

@@ -28,7 +28,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Place, Problem, StoreError
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json
 from upshot_joiner.intake.decode import Refused
-from upshot_joiner.store import rows
+from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
 from upshot_joiner.store.served import ServedTables
@@ -242,17 +242,7 @@ class Committer:
         if self._unfinished:
             self.recover()
             self._activity.recount(self._store)
-        version = to_micros(self._stamper.next())
-        self._store.insert(
-            "progress",
-            pa.table(
-                {
-                    "task": ["probe"],
-                    "until_us": pa.array([version], pa.int64()),
-                    "version": pa.array([version], pa.uint64()),
-                }
-            ),
-        )
+        progress.note(self._store, "probe", to_micros(self._stamper.next()))
         self.failing = ""
 
     def _commit(self, group: list[_Batch]) -> None:

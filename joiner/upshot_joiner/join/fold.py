@@ -23,17 +23,6 @@ SPINE_OF_REQUEST = (
 EVENTS_OF_REQUEST = (
     "SELECT * FROM label_events FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
 )
-# ... of one model in a range of prediction times, as of a moment,
-_AS_OF = "received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')"
-_IN_RANGE = (
-    "predicted_at >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') "
-    "AND predicted_at < fromUnixTimestamp64Micro({end:Int64}, 'UTC')"
-)
-SPINE_OF_RANGE = f"SELECT * FROM predictions FINAL WHERE model = {{model:String}} AND {_AS_OF} AND {_IN_RANGE}"
-EVENTS_OF_RANGE = (
-    f"SELECT * FROM label_events FINAL WHERE {_AS_OF} "
-    f"AND request_key IN (SELECT request_key FROM predictions WHERE model = {{model:String}} AND {_IN_RANGE})"
-)
 # ... of one model, wholly.
 SPINE_OF_MODEL = "SELECT * FROM predictions FINAL WHERE model = {model:String}"
 EVENTS_OF_MODEL = (

@@ -22,7 +22,7 @@ from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
 from upshot_joiner.join import few, fold, orphans
-from upshot_joiner.store import rows
+from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
 
@@ -212,14 +212,4 @@ class Joiner:
         if self._keys and force:
             return
         self._noted = time.monotonic()
-        until_us = to_micros(until)
-        self._store.insert(
-            "progress",
-            pa.table(
-                {
-                    "task": ["join"],
-                    "until_us": pa.array([until_us], pa.int64()),
-                    "version": pa.array([until_us], pa.uint64()),
-                }
-            ),
-        )
+        progress.note(self._store, "join", to_micros(until))

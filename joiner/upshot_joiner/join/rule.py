@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from upshot.wire import Scalar
@@ -68,11 +68,6 @@ def at(outcome: Outcome, predicted_at: datetime, rules: LabelConfig, now: dateti
     if outcome.state == "pending" and rules.default is not None and predicted_at + rules.window <= now:
         return Outcome("defaulted", rules.default)
     return outcome
-
-
-def matures_at(predicted_at: datetime, window: timedelta) -> datetime:
-    """When the row counts: its window is closed."""
-    return predicted_at + window
 
 
 def _rank(source: str, rules: LabelConfig) -> int:
