@@ -10,7 +10,7 @@
             └── PayloadTooLargeError   a part of the batch may pass: it is halved
 
 ``log_prediction``, ``log_label`` and ``retract_label`` raise none of them, nor anything else. Errors of other libraries
-are turned into these at the border (``upshot.transport``). No message holds a feature, a label or a key.
+are turned into these at the border (``upshot.delivery.transport``). No message holds a feature, a label or a key.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ from datetime import datetime
 from typing import Any, Literal, Self, Unpack
 
 from upshot.buffer import Buffer
-from upshot.convert import NATIVE_TYPES, only_texts
+from upshot.capture.convert import NATIVE_TYPES, only_texts
+from upshot.capture.events import SCALAR_TYPES, PlainPrediction, encode
+from upshot.delivery.sender import Sender
+from upshot.delivery.transport import open_transport
 from upshot.errors import ConfigurationError
-from upshot.events import SCALAR_TYPES, PlainPrediction, encode
 from upshot.lifecycle import watch_logger, watch_sender
-from upshot.sender import Sender
 from upshot.settings import Options, Settings
-from upshot.transport import open_transport
 from upshot.writer import Writer
 
 __all__ = ["Logger", "Moment"]
@@ -107,7 +107,7 @@ class Logger:
         """Log what a model answered, with the features as it was served. Returns the request ID that labels refer to.
 
         ``features``: name -> number, bool, text, None or list of numbers; other values by the table in
-        ``upshot.convert``. They are encoded before the call returns, so changing them afterwards changes nothing.
+        ``upshot.capture.convert``. They are encoded before the call returns, so changing them afterwards changes nothing.
         ``prediction``: a score, a class, or class -> probability: then the most probable class is the prediction.
         ``request_id``: yours, or None for a new UUIDv7. ``item_id``: which item of a ranked list.
         ``model``, ``model_version``: those of the configuration unless given.

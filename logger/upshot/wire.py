@@ -3,6 +3,21 @@
 Two kinds of event exist, :class:`Prediction` and :class:`LabelEvent`. Anyone may send them as JSON (one object, a list, or
 one object per line). The SDK sends the *packed form*: the same objects, by the same names, as one MessagePack array,
 compressed with zstd. MessagePack keeps what JSON blurs: integers stay integers, NaN and the infinities stay what they are.
+A body may consist of several zstd frames, one after the other; each of them then holds one array.
+
+In the packed form, and only there, a value of ``features`` or ``inputs`` may be one that an event cannot hold: whoever writes the
+event did not look (looking would cost more than encoding). The reader makes it one, by this rule, and notes it in ``flags``:
+
+=====================================  ===============================================================================
+MessagePack                            becomes
+=====================================  ===============================================================================
+timestamp (extension -1)               ISO 8601 text in UTC
+binary                                 text, when it is valid UTF-8; else its ``repr``, flagged ``repr``
+map; array with anything but numbers   its ``repr`` as Python writes it, cut at 1,000 characters, flagged ``repr``
+name that is no text                   its usual text: ``5`` is ``"5"``, ``true`` is ``"true"``
+=====================================  ===============================================================================
+
+Besides events, a writer sends its books now and then: a :class:`WriterReport`.
 
 The rules by which this schema may change:
 
@@ -20,6 +35,7 @@ from typing import Any, Literal
 import msgspec
 
 __all__ = [
+    "ARROW_CONTENT_TYPE",
     "JSON_CONTENT_TYPE",
     "NDJSON_CONTENT_TYPE",
     "PACKED_CONTENT_TYPE",
@@ -27,8 +43,12 @@ __all__ = [
     "Prediction",
     "Scalar",
     "Time",
+    "WriterReport",
     "pack",
 ]
+
+ARROW_CONTENT_TYPE = "application/vnd.apache.arrow.stream"
+"""Predictions as an Arrow IPC stream: one row each, columns named as in an export (``request_id``, ``feature__amount``)."""
 
 PACKED_CONTENT_TYPE = "application/vnd.upshot.packed.v1"
 """MessagePack array of events. ``Content-Encoding: zstd`` or ``gzip`` says how it is compressed, as for every other form."""
@@ -68,6 +88,9 @@ class Prediction(msgspec.Struct, omit_defaults=True, kw_only=True):
     shown: bool | None = None
     keep_probability: float | int = 1.0
     """With which probability this event was kept when its writer sampled; an export's ``weight`` is its inverse."""
+    flags: dict[str, str] | None = None
+    """What is not as the caller gave it: place (``features.amount``) -> ``repr`` (kept as bounded text), ``sanitized`` (text that
+    was no valid Unicode), ``redacted`` (``drop``, ``hash`` or ``mask`` was configured)."""
     writer_id: str = ""
     """Random ID of the process that logged this; with ``seq``, a count without gaps, it makes every loss visible."""
     seq: int = 0
@@ -92,6 +115,24 @@ class LabelEvent(msgspec.Struct, omit_defaults=True, kw_only=True):
     tags: dict[str, str] | None = None
     writer_id: str = ""
     seq: int = 0
+
+
+class WriterReport(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One writer's books at one moment. All numbers are totals since its start, so a lost report costs nothing."""
+
+    writer_id: str
+    next_seq: int
+    """How many ``seq`` numbers were given out: those from 0 to here that never arrive are lost, or still on their way."""
+    reported_at: Time
+    started_at: Time
+    counters: dict[str, int] = {}
+    """The names and numbers of ``upshot.stats()``."""
+    host: str = ""
+    pid: int = 0
+    sdk: str = ""
+    """Name and version of the software that wrote: ``upshot-python/0.4.0``."""
+    is_last: bool = False
+    """Nothing more will come from this process."""
 
 
 def pack(encoded: Iterable[bytes]) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from upshot.buffer import Buffer
+from upshot.capture.events import EventEncoder
+from upshot.capture.request_id import request_id_source
 from upshot.complaints import Complaints
 from upshot.counters import Ledger
-from upshot.events import EventEncoder
-from upshot.request_id import request_id_source
 from upshot.settings import Settings
 
 __all__ = ["Writer"]

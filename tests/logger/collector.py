@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import zstandard
 
-from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, LabelEvent, Prediction
+from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, LabelEvent, Prediction, WriterReport
 
 
 @dataclass
@@ -130,13 +130,20 @@ class Collector:
 
 def decode(path: str, headers: dict[str, str], body: bytes) -> list[Any]:
     """A body as the wire format says: told apart by path and headers alone."""
-    event = {"/v1/predictions": Prediction, "/v1/labels": LabelEvent}[path]
+    event = {"/v1/predictions": Prediction, "/v1/labels": LabelEvent, "/v1/writers": WriterReport}[path]
     assert headers["content-encoding"] == "zstd"
-    raw = zstandard.ZstdDecompressor().decompress(body)
-    if headers["content-type"] == PACKED_CONTENT_TYPE:
-        return msgspec.msgpack.decode(raw, type=list[event])
-    assert headers["content-type"] == NDJSON_CONTENT_TYPE
-    return [msgspec.convert(json.loads(line), event) for line in raw.split(b"\n")]
+    events: list[Any] = []
+    while body:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        raw = frame.decompress(body)
+        assert frame.eof
+        body = frame.unused_data
+        if headers["content-type"] == PACKED_CONTENT_TYPE:
+            events += msgspec.msgpack.decode(raw, type=list[event])
+        else:
+            assert headers["content-type"] == NDJSON_CONTENT_TYPE
+            events += [msgspec.convert(json.loads(line), event) for line in raw.split(b"\n") if line]
+    return events
 
 
 def eventually(check: Callable[[], object], timeout_s: float = 10.0) -> None:

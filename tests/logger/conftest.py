@@ -27,4 +27,4 @@ def logger(collector: Collector) -> Iterator[upshot.Logger]:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off of milliseconds instead of a quarter of a second."""
-    monkeypatch.setattr("upshot.sender._FIRST_BACKOFF_S", 0.005)
+    monkeypatch.setattr("upshot.delivery.sender._FIRST_BACKOFF_S", 0.005)

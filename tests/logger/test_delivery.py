@@ -37,7 +37,7 @@ def test_events_are_packed_and_sent_over_one_connection_with_the_key(collector):
 
 def test_a_path_in_front_of_the_routes_is_kept(collector):
     """A server behind a proxy: the collector's routing would refuse anything but this path."""
-    from upshot.transport.http import HttpTransport
+    from upshot.delivery.transport.http import HttpTransport
 
     assert HttpTransport("http://127.0.0.1:1/base", "")._path == "/base"
 
@@ -149,8 +149,8 @@ def test_retry_after_is_honoured(logger, collector):
 
 def test_a_flush_does_not_wait_for_a_back_off_that_nobody_asked_for(logger, collector, monkeypatch):
     """The server is back; whoever flushes wants to know now, not after the pause that was drawn at random."""
-    monkeypatch.setattr("upshot.sender._FIRST_BACKOFF_S", 60.0)
-    monkeypatch.setattr("upshot.sender._LONGEST_BACKOFF_S", 60.0)
+    monkeypatch.setattr("upshot.delivery.sender._FIRST_BACKOFF_S", 60.0)
+    monkeypatch.setattr("upshot.delivery.sender._LONGEST_BACKOFF_S", 60.0)
     collector.replies.append(Reply(503))
     logger.log_prediction({}, 0)
     eventually(lambda: logger.stats()["retries"] == 1)

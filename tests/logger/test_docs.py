@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from upshot import convert
+from upshot.capture import convert
 from upshot.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sdk.md").read_text("utf-8")
@@ -58,7 +58,7 @@ def test_every_counter_is_listed(logger):
 
 def test_every_reason_for_a_drop_is_listed():
     """Found in the source by the ways a reason is written."""
-    source = "\n".join(path.read_text("utf-8") for path in Path(convert.__file__).parent.rglob("*.py"))
+    source = "\n".join(path.read_text("utf-8") for path in Path(convert.__file__).parents[1].rglob("*.py"))
     reasons = set(re.findall(r'(?:dropped=|dropped\[|reason=|refuse\()"(\w+)"', source))
     assert {"close", "transport_failed", "after_close", "misconfigured"} <= reasons
     for reason in reasons:

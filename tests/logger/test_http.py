@@ -16,13 +16,13 @@ import pytest
 
 from tests.conftest import require
 from tests.logger.collector import Collector
-from upshot.batch import Batch
+from upshot.capture.events import encode
+from upshot.delivery.batch import Batch
+from upshot.delivery.transport.http import HttpTransport
 from upshot.errors import TransientError
-from upshot.events import encode
-from upshot.transport.http import HttpTransport
 from upshot.wire import PACKED_CONTENT_TYPE
 
-BATCH = Batch("predictions", (encode({"request_id": "r", "model": "m"}),), PACKED_CONTENT_TYPE)
+BATCH = Batch.of("predictions", PACKED_CONTENT_TYPE, [encode({"request_id": "r", "model": "m"})])
 
 
 @pytest.fixture

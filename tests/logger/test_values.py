@@ -20,9 +20,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from upshot.convert import Converter
+from upshot.capture.convert import Converter
+from upshot.capture.events import is_json
 from upshot.counters import Ledger
-from upshot.events import is_json
 from upshot.logger import Logger
 from upshot.settings import Settings
 from upshot.wire import Prediction, pack

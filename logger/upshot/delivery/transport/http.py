@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from upshot._version import __version__
-from upshot.batch import Batch
+from upshot.delivery.batch import Batch
+from upshot.delivery.transport.contract import Receipt
 from upshot.errors import PayloadTooLargeError, PermanentError, TransientError
-from upshot.transport.contract import Receipt
 
 __all__ = ["HttpTransport"]
 
@@ -43,7 +43,7 @@ class HttpTransport:
         """Post the batch; see ``Transport.send``."""
         status, headers, body = self._post(batch, timeout_s)
         if status in (200, 422):
-            return _receipt(status, body, len(batch.events))
+            return _receipt(status, body, batch.n_events)
         message = f"the server answered {status} to {batch.kind}"
         if status == 413:
             raise PayloadTooLargeError(message)

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from upshot.convert import Converter
+from upshot.capture.convert import Converter
 
 __all__ = ["moment"]
 

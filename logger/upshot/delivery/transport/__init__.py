@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from upshot.settings import Settings
-from upshot.transport.contract import Transport
+from upshot.delivery.transport.contract import Transport
 
 # Imported with upshot itself: a first import from the sender's thread could be forked in its middle, and a child cannot
 # release the import lock of a thread it does not have.
-from upshot.transport.http import HttpTransport
+from upshot.delivery.transport.http import HttpTransport
+from upshot.settings import Settings
 
 __all__ = ["open_transport"]
 

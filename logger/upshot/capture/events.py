@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from upshot.convert import Converter
+from upshot.capture.convert import Converter
+from upshot.capture.moments import moment
 from upshot.counters import Ledger
-from upshot.moments import moment
 from upshot.wire import LabelEvent, Prediction
 
 __all__ = ["SCALAR_TYPES", "EventEncoder", "PlainPrediction", "encode", "is_json"]

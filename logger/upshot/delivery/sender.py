@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from upshot.batch import Batch, Kind, batches
 from upshot.buffer import Buffer
+from upshot.delivery.batch import Batch, Kind, batches
+from upshot.delivery.transport.contract import Receipt, Transport
 from upshot.errors import PayloadTooLargeError, PermanentError, TransientError
-from upshot.transport.contract import Receipt, Transport
 from upshot.writer import Writer
 
 __all__ = ["Sender"]
@@ -193,13 +193,13 @@ class Sender:
             try:
                 receipt = self._transport.send(batch, timeout_s=timeout_s)
             except PayloadTooLargeError as error:
-                if len(batch.events) > 1:
+                if batch.n_events > 1:
                     return batch.halves()
                 self._complain_of_loss(error, 1)
                 self._settle(batch, dropped=error.reason)
                 return []
             except PermanentError as error:
-                self._complain_of_loss(error, len(batch.events))
+                self._complain_of_loss(error, batch.n_events)
                 self._settle(batch, dropped=error.reason)
                 return []
             except TransientError as error:
@@ -242,9 +242,9 @@ class Sender:
 
     def _settle(self, batch: Batch, *, receipt: Receipt | None = None, dropped: str = "") -> None:
         with self._ledger.lock:
-            self._ledger.in_flight -= len(batch.events)
+            self._ledger.in_flight -= batch.n_events
             if receipt is None:
-                self._ledger.dropped[dropped] += len(batch.events)
+                self._ledger.dropped[dropped] += batch.n_events
             else:
                 self._ledger.stored += receipt.stored
                 self._ledger.duplicates += receipt.duplicates

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from upshot.batch import Batch
+from upshot.delivery.batch import Batch
 
 __all__ = ["Receipt", "Transport"]
 

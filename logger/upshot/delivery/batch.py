@@ -1,0 +1,89 @@
+"""Batches: what travels in one request or one message, and lies in one frame of the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import zstandard
+
+from upshot.capture.events import is_json
+from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, pack
+
+__all__ = ["Batch", "Kind", "batches", "join"]
+
+Kind = Literal["predictions", "labels", "writers"]
+
+_ZSTD_LEVEL = 1  # the fastest; level 3 takes twice the time for no smaller size on events
+
+_raw_events = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class Batch:
+    """Encoded events of one kind and one form.
+
+    ``payload`` is their body, compressed: one zstd frame, or several one after the other, each of them complete in itself
+    (the packed form: one MessagePack array per frame). It is made once, so that the spool, the first attempt and
+    every retry hold the same bytes.
+    """
+
+    __slots__ = ("content_type", "kind", "n_events", "payload")
+
+    content_encoding = "zstd"
+
+    def __init__(self, kind: Kind, content_type: str, n_events: int, payload: bytes) -> None:
+        self.kind = kind
+        self.content_type = content_type
+        self.n_events = n_events
+        self.payload = payload
+
+    @classmethod
+    def of(cls, kind: Kind, content_type: str, events: Sequence[bytes]) -> Batch:
+        """Pack and compress encoded events."""
+        body = pack(events) if content_type == PACKED_CONTENT_TYPE else b"\n".join((*events, b""))
+        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+        return cls(kind, content_type, len(events), payload)
+
+    def bodies(self) -> list[bytes]:
+        """The uncompressed bodies, one per frame. Raises ``zstandard.ZstdError`` when the payload is damaged."""
+        bodies: list[bytes] = []
+        rest = self.payload
+        while rest:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            bodies.append(frame.decompress(rest))
+            rest = frame.unused_data
+        return bodies
+
+    def encoded_events(self) -> list[bytes]:
+        """The events one by one, as they were encoded."""
+        if self.content_type == PACKED_CONTENT_TYPE:
+            return [bytes(event) for body in self.bodies() for event in _raw_events(body)]
+        return [line for body in self.bodies() for line in body.split(b"\n") if line]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events as dicts of the fields they were sent with: for tests, and for whoever looks into a message."""
+        decode = msgspec.msgpack.decode if self.content_type == PACKED_CONTENT_TYPE else msgspec.json.decode
+        return [decode(event) for event in self.encoded_events()]
+
+    def halves(self) -> list[Batch]:
+        """The batch as two of half its events."""
+        events = self.encoded_events()
+        middle = len(events) // 2
+        return [Batch.of(self.kind, self.content_type, part) for part in (events[:middle], events[middle:])]
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """Several batches of the same kind and form as one, without unpacking them."""
+    if len(parts) == 1:
+        return parts[0]
+    payload = b"".join([part.payload for part in parts])
+    return Batch(parts[0].kind, parts[0].content_type, sum(part.n_events for part in parts), payload)
+
+
+def batches(kind: Kind, events: list[bytes]) -> list[Batch]:
+    """The packed events as one batch; those few that had to be JSON as another, after it."""
+    packed = [event for event in events if not is_json(event)]
+    as_json = [event for event in events if is_json(event)]
+    forms = ((packed, PACKED_CONTENT_TYPE), (as_json, NDJSON_CONTENT_TYPE))
+    return [Batch.of(kind, content_type, part) for part, content_type in forms if part]
