@@ -8,10 +8,14 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.running import RunningServer
+
+if TYPE_CHECKING:
+    from tests.running_kafka import RunningKafka
 
 _numbers = itertools.count(1)
 
@@ -58,3 +62,29 @@ def chromium() -> Path:
     path = Path("/usr/bin/chromium")
     require("Chromium", path.exists(), "apt-get install chromium")
     return path
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a real broker that all tests share: they keep apart by model names of their own."""
+    from tests.running_kafka import RunningKafka, broker_given, require_kafka
+
+    if (given := broker_given()) is not None:
+        yield given
+        return
+    require_kafka()
+    running = RunningKafka(tmp_path_factory.mktemp("kafka"))
+    running.start()
+    yield running.address
+    running.stop()
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[RunningKafka]:
+    """A broker for one test, which starts it, and may kill it."""
+    from tests.running_kafka import RunningKafka, require_kafka
+
+    require_kafka()
+    running = RunningKafka(tmp_path / "kafka")
+    yield running
+    running.stop()
