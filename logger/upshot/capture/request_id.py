@@ -1,4 +1,4 @@
-"""Request IDs for callers who bring none: UUIDv7 (RFC 9562), so that they sort by time."""
+"""Request IDs for callers who bring none: that of the web request they work for, or a UUIDv7 (RFC 9562; these sort by time)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,46 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import count
 
-__all__ = ["request_id_source"]
+__all__ = ["RequestIds", "current_request", "new_request_id", "request_id_source"]
+
+_sources: dict[int, Callable[[], str]] = {}
+"""Of `new_request_id`, by process: a forked child must not use its parent's."""
+
+
+class RequestIds:
+    """The request IDs of the predictions that are made for one web request. Safe to use from any thread.
+
+    An ID names one prediction of each model (and item): other content under the same ID would be refused as a conflict. So
+    the first one has the ID of the web request, and the further ones have it with a number: ``ID~2``, ``ID~3``. A request
+    that is sent again therefore has the same IDs again.
+    """
+
+    __slots__ = ("_counts", "request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self._counts: dict[tuple[str, ...], count[int]] = {}
+
+    def take(self, model: object, model_version: object, item_id: object) -> str:
+        """The ID of the next prediction of this model, version and item; None is as good as empty."""
+        key = tuple("" if part is None else str(part) for part in (model, model_version, item_id))
+        # Neither step can be interrupted within: whoever comes second to setdefault gets the counter of the first.
+        number = next(self._counts.setdefault(key, count(1)))
+        return self.request_id if number == 1 else f"{self.request_id}~{number}"
+
+
+current_request: ContextVar[RequestIds | None] = ContextVar("upshot_request", default=None)
+"""The web request that this thread or task works for; set by `upshot.integrations.fastapi`."""
+
+
+def new_request_id() -> str:
+    """A UUIDv7 from this process's own source."""
+    pid = os.getpid()
+    source = _sources.get(pid) or _sources.setdefault(pid, request_id_source())
+    return source()
 
 
 def request_id_source() -> Callable[[], str]:
