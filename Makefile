@@ -32,7 +32,7 @@ format: $(VENV)/.installed ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed ## measure; prints figures with ratios, decides nothing
-	@for b in tests/bench/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.bench.$$(basename $$b .py) || exit 1; done
+	@for b in tests/bench/logger.py tests/bench/logger_in_a_service.py tests/bench/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.bench.$$(basename $$b .py) || exit 1; done
 
 lock: $(VENV)/bin/uv      ## resolve requirements.lock anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
