@@ -107,7 +107,7 @@ class Bench:
     """The other side, and one run after the other against it."""
 
     def __init__(self, sink: SinkProcess, hanging: SinkProcess, kafka: Kafka | None, folder: str) -> None:
-        self._sink, self._hanging, self._kafka, self._folder = sink, hanging, kafka, folder
+        self.sink, self.hanging, self._kafka, self._folder = sink, hanging, kafka, folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._away = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -127,7 +127,7 @@ class Bench:
         """One process; None when it failed."""
         tool = TOOLS[name]
         addresses = Addresses(
-            http=(self._hanging if tool.server == "hangs" else self._sink).url,
+            http=(self.hanging if tool.server == "hangs" else self.sink).url,
             away=self._away,
             kafka=self._kafka.address if self._kafka else "",
             folder=self._folder,
@@ -165,13 +165,13 @@ class Bench:
         if at.startswith("kafka:"):
             assert self._kafka is not None
             return self._kafka.counted(at.removeprefix("kafka:"))
-        return self._sink.counts().get(at, 0) if at else 0
+        return self.sink.counts().get(at, 0) if at else 0
 
     @contextlib.contextmanager
     def _hangs(self, which: str, asked: bool) -> Iterator[None]:
         broker = self._kafka.broker if self._kafka else None
         pause, go_on = (broker.pause, broker.resume) if which == "broker" and broker else (
-            self._hanging.stop, self._hanging.go_on,
+            self.hanging.stop, self.hanging.go_on,
         )  # fmt: skip
         if asked:
             pause()
@@ -207,8 +207,11 @@ class Kafka:
 
 
 @contextlib.contextmanager
-def kafka_if_any(folder: Path) -> Iterator[Kafka | None]:
-    """A broker for the length of the block; None, and a line that says why, where there can be none."""
+def kafka_if_any(folder: Path, tools: list[str]) -> Iterator[Kafka | None]:
+    """A broker for the length of the block, if a tool needs one; None, and a line that says why, where there can be none."""
+    if not any("broker" in need for tool in tools for need in TOOLS[tool].needs):
+        yield None
+        return
     given = os.environ.get("UPSHOT_TEST_KAFKA")
     if not given and not (shutil.which("java") and shutil.which("mvn")):
         print("without Kafka: no Java or no Maven here, and UPSHOT_TEST_KAFKA names no broker")
@@ -320,7 +323,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         sink_process() as sink,
         sink_process() as hanging,
-        kafka_if_any(Path(folder)) as kafka,
+        kafka_if_any(Path(folder), options.tools) as kafka,
     ):
         bench = Bench(sink, hanging, kafka, folder)
         for tool in options.tools:

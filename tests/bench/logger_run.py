@@ -305,9 +305,11 @@ class Run:
         return percentiles(late, 0) | {"events": float(len(late) * _EVENTS_A_TICK)}
 
     def memory(self) -> Figures:
-        """What a queued event occupies: growth of the process until the queue is full."""
+        """What a queued event occupies: growth of the process while the queue fills and the sender hangs with its first batch."""
         events, counters = self.events(), self.opened.counters
         timed_calls(self.opened.call, events, 100, None)
+        while not counters()["in_flight"]:
+            time.sleep(0.01)
         n_before, before = counters()["queued"], rss_bytes()
         while not counters()["dropped"]:
             timed_calls(self.opened.call, events, 100, None)
