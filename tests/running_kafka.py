@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -128,7 +127,7 @@ class RunningKafka:
         java = ["java", *logged, "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{libs}/*"]
         with (self.folder / "broker.log").open("ab") as log:
             if not (self.folder / "data").exists():
-                cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+                cluster = base64.urlsafe_b64encode(b"upshot-of-a-test").decode().rstrip("=")
                 formatted = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
                 subprocess.run([*java, *formatted], check=True, stdout=log, stderr=log, timeout=60)
             self._process = subprocess.Popen(
