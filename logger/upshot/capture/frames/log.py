@@ -1,0 +1,116 @@
+"""A frame becomes batches, in the caller's thread: a batch job has no request path that could be held up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zstandard
+
+from upshot.capture.frames.body import body
+from upshot.capture.frames.books import drop, drop_numbered, length, raise_by
+from upshot.capture.frames.ids import concat, new_request_ids, next_seqs
+from upshot.capture.frames.layout import Layout, MissingColumnError
+from upshot.capture.frames.source import Rows, open_frame
+from upshot.capture.frames.table import TableMaker, pieces, without_too_large
+from upshot.delivery.batch import Batch
+from upshot.wire import ARROW_CONTENT_TYPE
+from upshot.writer import Writer
+
+__all__ = ["log_frame"]
+
+_MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""Of a batch before compression. A few of them are all that is held in memory besides the frame."""
+_ZSTD_LEVEL = 1
+
+
+def log_frame(
+    writer: Writer,
+    frame: Any,
+    layout: Layout,
+    model: str,
+    model_version: str,
+    submit: Callable[[Batch], bool],
+    batch_rows: int,
+) -> Sequence[str]:
+    """See `upshot.capture.frames.log_frame`."""
+
+    def none(reason: str, why: str) -> Sequence[str]:
+        n_rows = length(frame)
+        drop(writer, n_rows, reason, why)
+        writer.complaints.say()
+        return new_request_ids(n_rows)
+
+    if not model:
+        return none("no_model", "predictions without a model are dropped: give model= or set UPSHOT_MODEL")
+    constants = {"model": model, "model_version": model_version, "writer_id": writer.writer_id}
+    try:
+        opened = open_frame(frame)
+        maker = TableMaker(opened, layout, constants)
+    except MissingColumnError as missing:
+        return none(
+            "no_column", f"log_frame: the frame has no column {missing.column[:200]!r}, given as {missing.role}"
+        )
+    except Exception as error:  # noqa: BLE001  # whatever the code of the frame raises
+        return none("failed", f"log_frame cannot read a {type(frame).__name__} ({type(error).__name__})")
+    run = _Run(writer, maker, submit)
+    parts = []
+    try:
+        for rows in opened.rows(batch_rows):
+            parts.append(maker.request_ids(rows))
+            run.log(rows, parts[-1])
+    except Exception as error:  # noqa: BLE001  # the frame broke off
+        n_rows = max(1, length(frame) - sum(map(len, parts)))
+        drop(writer, n_rows, "failed", f"log_frame could not read on in the frame ({type(error).__name__})")
+        parts.append(new_request_ids(n_rows))
+    run.say()
+    return concat(parts)
+
+
+class _Run:
+    """One frame on its way."""
+
+    def __init__(self, writer: Writer, maker: TableMaker, submit: Callable[[Batch], bool]) -> None:
+        self._writer = writer
+        self._maker = maker
+        self._submit = submit
+        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
+
+    def log(self, rows: Rows, request_ids: Any) -> None:
+        """Number these rows, make batches of them and hand those over."""
+        writer = self._writer
+        n_left = rows.n
+        seqs = next_seqs(writer.next_seq, n_left)
+        try:
+            columns = {"request_id": request_ids, **self._maker.columns(rows), "seq": seqs}
+            max_bytes = writer.settings.event_max_bytes
+            table = without_too_large(columns, max_bytes)
+            if n_too_large := n_left - table.num_rows:
+                n_left -= n_too_large
+                drop_numbered(writer, n_too_large, "too_large", f"rows above {max_bytes} bytes")
+            for piece in pieces(table, _MAX_BATCH_BYTES):
+                batch = Batch("predictions", ARROW_CONTENT_TYPE, piece.num_rows, self._compress(body(piece)))
+                n_left -= batch.n_events
+                self._submit(batch)
+        except Exception as error:  # noqa: BLE001  # rows that cannot be encoded must not cost those after them
+            drop_numbered(writer, n_left, "failed", f"log_frame could not encode rows ({type(error).__name__})")
+
+    def say(self) -> None:
+        """Say what was left out and what was kept as text: here, a batch job may not live to the sender's next round."""
+        writer = self._writer
+        for column, role in self._maker.missing:
+            why = (
+                f"log_frame: the frame has no column {column[:200]!r}, given as {role}; its rows are logged without it"
+            )
+            writer.complaints.note(why, why)
+        for column in self._maker.repeated:
+            why = f"log_frame: the frame has several columns {column[:200]!r}; the first is logged"
+            writer.complaints.note(why, why)
+        for column in self._maker.unreadable:
+            why = f"log_frame: column {column[:200]!r} cannot be read; rows are logged without it"
+            writer.complaints.note(why, why)
+        for column, n in self._maker.kept_as_text.items():
+            raise_by(writer.ledger.converted_repr.next, n)
+            why = f"log_frame: column {column[:200]!r} holds values that no event can hold; they are kept as text"
+            writer.complaints.note(why, why)
+        writer.complaints.say()

@@ -1,0 +1,197 @@
+"""From the rows of a frame to tables of events: one column per field, feature, entity and tag, named as in an export."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from upshot.capture.convert import Converter, as_text
+from upshot.capture.frames.columns import OnRepr, event_column, moment_column, number_column, text_column
+from upshot.capture.frames.ids import new_request_ids
+from upshot.capture.frames.layout import Layout, MissingColumnError
+from upshot.capture.frames.source import Frame, Rows
+from upshot.capture.moments import moment
+
+__all__ = ["TableMaker", "pieces", "without_too_large"]
+
+_Form = Literal["value", "number", "text", "moment"]
+_BY_FORM: dict[_Form, Callable[[Any, OnRepr], Any]] = {
+    "value": event_column,
+    "number": number_column,
+    "text": text_column,
+}
+_VITAL = frozenset({"item_id", "prediction", "predicted_at"})
+"""Without these a row is not what was served."""
+
+
+class TableMaker:
+    """Makes tables of one frame's rows. Raises MissingColumnError when the frame cannot be read by its layout."""
+
+    def __init__(self, frame: Frame, layout: Layout, constants: Mapping[str, str]) -> None:
+        self._names = frame.names
+        self._position = {name: i for i, name in reversed(list(enumerate(frame.names)))}  # of two, the first
+        self._columns: dict[str, tuple[int, _Form]] = {}
+        self._constants: dict[str, Any] = {name: pa.scalar(text, pa.string()) for name, text in constants.items()}
+        self._now_s = time.time()
+        self._classes: list[Any] | None = None
+        self.missing: list[tuple[str, str]] = []
+        """Columns that the layout names and the frame lacks, and the argument that names each: logged without them."""
+        self.kept_as_text: Counter[str] = Counter()
+        """Values that could only be kept as text, by the name of their column in the frame."""
+        self.repeated = [name for name, n in Counter(frame.names).items() if n > 1]
+        """Names of several columns: the first of them is logged."""
+        self.unreadable: dict[str, None] = {}
+        """Columns that pyarrow could not convert: some rows are logged without them."""
+        self._request_id = None if layout.request_id is None else self._place(layout.request_id, "request_id")
+        self._plan(layout)
+
+    def request_ids(self, rows: Rows) -> Any:
+        """One per row, as a string array: the frame's, and a new UUIDv7 where it has none."""
+        new = new_request_ids(rows.n)
+        if self._request_id is None:
+            return new
+        given = text_column(rows.column(self._request_id, _ignore), _ignore)
+        return pc.coalesce(given, new) if given.null_count else given
+
+    def columns(self, rows: Rows) -> dict[str, Any]:
+        """The columns of these rows but for ``request_id`` and ``seq``."""
+        made: dict[str, Any] = {name: pa.repeat(value, rows.n) for name, value in self._constants.items()}
+        for name, (position, form) in self._columns.items():
+            try:
+                made[name] = self._column(rows, position, form)
+            except Exception:
+                if name in _VITAL:
+                    raise
+                self.unreadable[self._names[position]] = None
+        if self._classes is not None:
+            made["prediction"] = _most_probable(self._classes, made, rows.n)
+        return made
+
+    def _column(self, rows: Rows, position: int, form: _Form) -> Any:
+        source = self._names[position]
+
+        def on_repr() -> None:
+            self.kept_as_text[source] += 1
+
+        column = rows.column(position, on_repr)
+        return moment_column(column, self._now_s) if form == "moment" else _BY_FORM[form](column, on_repr)
+
+    # ---- the plan ------------------------------------------------------------------------------------------------
+
+    def _plan(self, layout: Layout) -> None:
+        if layout.item_id is not None:
+            self._columns["item_id"] = self._place(layout.item_id, "item_id"), "text"
+        self._plan_predicted_at(layout.predicted_at)
+        probabilities = {_name(of): column for of, column in (layout.probabilities or {}).items()}
+        if layout.prediction == "prediction" and probabilities and "prediction" not in self._position:
+            self._classes = [Converter(_ignore).value(of) for of in layout.probabilities or ()]
+            for column in probabilities.values():
+                self._place(column, "probabilities")  # one is missing: nobody knows the most probable class
+        else:
+            self._columns["prediction"] = self._place(layout.prediction, "prediction"), "value"
+        self._plan_each("probability__", probabilities, "probabilities", "number")
+        self._plan_each("entity__", layout.entities or {}, "entities", "text")
+        self._plan_each("tag__", layout.tags or {}, "tags", "text")
+        self._plan_one("action", layout.action, "value")
+        self._plan_one("propensity", layout.propensity, "number")
+        self._plan_one("shown", layout.shown, "value")
+        features = layout.features
+        if features is None:
+            used = {position for position, _ in self._columns.values()} | {self._request_id}
+            features = [name for name, position in self._position.items() if position not in used]
+        if not isinstance(features, Mapping):
+            features = {_name(column): column for column in features}
+        self._plan_each("feature__", features, "features", "value")
+
+    def _plan_predicted_at(self, given: Any) -> None:
+        utc = pa.timestamp("us", "UTC")
+        if isinstance(given, str) and given in self._position:
+            self._columns["predicted_at"] = self._position[given], "moment"
+            return
+        at = self._now_s if given is None else moment(given, Converter(_ignore))
+        if isinstance(at, (int, float)):
+            self._constants["predicted_at"] = moment_column(pa.array([at]), self._now_s)[0]
+            return
+        try:
+            self._constants["predicted_at"] = pa.scalar(str(at), pa.string()).cast(utc)
+        except pa.ArrowInvalid:
+            raise MissingColumnError(str(at), "predicted_at") from None
+
+    def _plan_each(self, prefix: str, columns: Mapping[Any, Any], role: str, form: _Form) -> None:
+        for key, column in columns.items():
+            self._plan_one(f"{prefix}{_name(key)}", _name(column), form, role)
+
+    def _plan_one(self, name: str, given: Any, form: _Form, role: str = "") -> None:
+        if given is None:
+            return
+        if not isinstance(given, str):
+            self._constants[name] = pa.scalar(Converter(_ignore).value(given))
+        elif given in self._position:
+            self._columns[name] = self._position[given], form
+        else:
+            self.missing.append((given, role or name))
+
+    def _place(self, column: Any, role: str) -> int:
+        position = self._position.get(_name(column))
+        if position is None:
+            raise MissingColumnError(_name(column), role)
+        return position
+
+
+def without_too_large(columns: Mapping[str, Any], max_bytes: int) -> Any:
+    """A record batch of these columns, but for rows of more than about so many bytes."""
+    table = pa.record_batch(list(columns.values()), list(columns))
+    lengths = []
+    for column in table.columns:
+        if pa.types.is_string(column.type):
+            lengths.append(pc.binary_length(column).cast(pa.int64()))
+        elif pa.types.is_list(column.type):
+            lengths.append(pc.multiply(pc.list_value_length(column).cast(pa.int64()), 8))
+    if 8 * table.num_columns + sum(pc.max(of_column).as_py() or 0 for of_column in lengths) <= max_bytes:
+        return table
+    total = pa.repeat(pa.scalar(8 * table.num_columns, pa.int64()), table.num_rows)
+    for of_column in lengths:
+        total = pc.add(total, of_column.fill_null(0))
+    return table.filter(pc.less_equal(total, max_bytes))
+
+
+def pieces(table: Any, max_bytes: int) -> Iterator[Any]:
+    """A record batch in pieces of at most about so many bytes, of one row at least."""
+    if table.nbytes <= max_bytes or table.num_rows <= 1:
+        yield table
+        return
+    n = -(-table.num_rows // -(-table.nbytes // max_bytes))
+    n = min(n, table.num_rows - 1)
+    for start in range(0, table.num_rows, n):
+        yield from pieces(table.slice(start, n), max_bytes)
+
+
+def _most_probable(classes: list[Any], columns: Mapping[str, Any], n: int) -> Any:
+    """The class of the highest probability in each row, the first on ties; NaN and null are below all."""
+    names = pa.array([as_text(of) for of in classes], pa.string())
+    best = pa.repeat(pa.scalar(0, pa.int64()), n)
+    best_p = None
+    for i, of in enumerate(names.to_pylist()):
+        p = columns[f"probability__{of}"]
+        p = pc.if_else(pc.is_nan(p), None, p).fill_null(float("-inf"))
+        if best_p is None:
+            best_p = p
+            continue
+        is_better = pc.greater(p, best_p)
+        best = pc.if_else(is_better, pa.scalar(i, pa.int64()), best)
+        best_p = pc.if_else(is_better, p, best_p)
+    kinds = {type(of) for of in classes}
+    return (pa.array(classes) if len(kinds) == 1 else names).take(best)
+
+
+def _name(given: Any) -> str:
+    return given if type(given) is str else as_text(Converter(_ignore).value(given))
+
+
+def _ignore() -> None:
+    """Names and IDs are text anyway."""
