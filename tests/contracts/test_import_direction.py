@@ -20,7 +20,7 @@ ORDER = list(FOLDERS)
 BORDERS = {
     "clickhouse_connect": {"joiner/upshot_joiner/store/client.py"},
     "chdb": set(),
-    "kafka": set(),
+    "kafka": {"logger/upshot/delivery/transport/kafka.py"},
     "evidently": {"monitoring/upshot_monitoring/reports/evidently_worker.py"},
     "uvicorn": {"deploy/upshot_server/app.py", "deploy/upshot_server/demo/service.py"},
 }

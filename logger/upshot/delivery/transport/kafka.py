@@ -1,0 +1,356 @@
+"""Kafka: a batch is one message, and counts as stored when all in-sync replicas have it. kafka-python is met here only.
+
+Topics are ``upshot.predictions`` (writers' books too) and ``upshot.labels``. A message's value is the batch's payload as it
+is; its headers are ``content-type`` and ``content-encoding`` (as in HTTP), ``upshot-kind`` and ``upshot-events``. It has no
+key: a batch holds events of many requests, and readers know an event they have seen before.
+
+What kafka-python (3.0.12) leaves to its users:
+
+- Its memory has no bound. So one message is in flight at a time; when that is not settled in time, the producer is thrown away
+  with what it holds, and the next attempt makes a new one.
+- It retries by itself with the same sequence number, so a broker that was killed stores a message once. That holds within one
+  producer: an attempt leaves room for two requests.
+- Its constructor waits for ever in a TLS handshake that nobody answers, and tells a wrong password from a broker that is away
+  only in its log: see `_Connections`.
+- Its finaliser and its hook at exit wait a second for the broker, and for ever in a forked child: see `_Producer.close`.
+- While a broker is away its thread spins: see `_Client`.
+- At level DEBUG it writes every value, and every password, to its log: see `_keep_quiet`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import ssl
+import threading
+import time
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import (
+    AuthorizationError,
+    BrokerResponseError,
+    IllegalSaslStateError,
+    InvalidProducerEpochError,
+    InvalidTopicError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumberError,
+    ProducerFencedError,
+    RecordListTooLargeError,
+    RequestTimedOutError,
+    SaslAuthenticationFailedError,
+    SecurityDisabledError,
+    UnknownError,
+    UnknownProducerIdError,
+    UnsupportedSaslMechanismError,
+    UnsupportedVersionError,
+)
+from kafka.future import Future
+from kafka.net.compat import KafkaNetClient
+from kafka.net.connection import KafkaConnection
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from upshot.delivery.batch import Batch, Kind
+from upshot.delivery.transport.contract import Receipt
+from upshot.errors import (
+    ConfigurationError,
+    InvalidBatchError,
+    PayloadTooLargeError,
+    PermanentError,
+    TransientError,
+    TransportError,
+)
+from upshot.kafka_address import KafkaAddress
+
+__all__ = ["TOPICS", "KafkaTransport"]
+
+TOPICS: dict[Kind, str] = {
+    "predictions": "upshot.predictions",
+    "writers": "upshot.predictions",
+    "labels": "upshot.labels",
+}
+
+_BOOTSTRAP_S = 5.0
+"""How long a first broker is looked for in one attempt: enough for TLS, SASL and a second address."""
+_LOOK_AGAIN_MS = 50.0
+"""Between two looks at a broker that is not ready; a connection that comes about is noticed at once."""
+_GOODBYE_S = 0.5
+"""How long a producer with nothing in flight may take to close its connections."""
+
+_TO_BE_MENDED = (
+    AuthorizationError,
+    IllegalSaslStateError,
+    InvalidTopicError,
+    SaslAuthenticationFailedError,
+    SecurityDisabledError,
+    UnsupportedSaslMechanismError,
+    UnsupportedVersionError,
+)
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+_ABOUT_THE_PRODUCER = (
+    InvalidProducerEpochError,
+    OutOfOrderSequenceNumberError,
+    ProducerFencedError,
+    UnknownError,  # the broker's own: an exception it did not expect
+    UnknownProducerIdError,
+)
+
+
+class KafkaTransport:
+    """Sends batches to one Kafka cluster.
+
+    ``url``: see `KafkaAddress`. ``api_key`` is the SASL password. Raises ConfigurationError when they do not go together, or
+    when a file they name cannot be used. Opens no connection yet.
+    """
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self._config = _config(KafkaAddress.parse("url", url), api_key)
+        self._producer: _Producer | None = None
+        self._pid = os.getpid()
+
+    def send(self, batch: Batch, *, timeout_s: float) -> Receipt:
+        """Produce the batch as one message; see ``Transport.send``. ``stored``: all in-sync replicas have it."""
+        deadline = time.monotonic() + timeout_s
+        if self._pid != os.getpid():  # forked: its thread is not here, and its connections are the parent's
+            self._producer, self._pid = None, os.getpid()
+        headers = [
+            ("content-type", batch.content_type.encode()),
+            ("content-encoding", batch.content_encoding.encode()),
+            ("upshot-kind", batch.kind.encode()),
+            ("upshot-events", b"%d" % batch.n_events),
+        ]
+        try:
+            if self._producer is None:
+                self._producer = _Producer(self._config, timeout_s)
+            self._producer.produce(TOPICS[batch.kind], batch.payload, headers, deadline)
+        except Exception as error:
+            ours = self._translated(error, timeout_s)
+            if not isinstance(ours, InvalidBatchError):  # those say that the producer is well
+                self._abandon()
+            raise ours from error
+        return Receipt(stored=batch.n_events)
+
+    def close(self) -> None:
+        """Close the connections."""
+        producer, self._producer = self._producer, None
+        if producer is not None and self._pid == os.getpid():
+            producer.end(_GOODBYE_S)
+
+    def _abandon(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.end(0)
+
+    def _translated(self, error: Exception, timeout_s: float) -> TransportError:
+        """A failure in our terms. None of the texts comes from a message."""
+        if not isinstance(error, KafkaTimeoutError):
+            return _verdict(error)
+        producer = self._producer
+        failure = error.__cause__ if producer is None else producer.connections.failure
+        if isinstance(failure, Exception):
+            return _verdict(failure)
+        if producer is None:
+            return _verdict(error)
+        if isinstance(error, _NoTopicError):
+            return TransientError(f"Kafka has no topic {error.args[0]}, or nobody leads it")
+        return TransientError(f"Kafka did not acknowledge within {timeout_s:.1f} s")
+
+
+class _NoTopicError(KafkaTimeoutError):  # type: ignore[misc]  # kafka-python has no types
+    """Brokers answer, but do not know the topic."""
+
+
+class _Producer(KafkaProducer):  # type: ignore[misc]
+    """One session with the cluster: one connection per broker, one thread, one message at a time."""
+
+    def __init__(self, config: dict[str, Any], timeout_s: float) -> None:
+        """Finds a broker and logs in, in about ``timeout_s`` at most; raises KafkaTimeoutError, whose cause says why not."""
+        _keep_quiet()
+        clients: list[_Client] = []
+
+        def client(**settings: Any) -> _Client:
+            clients.append(_Client(**settings))
+            self.connections = clients[0].connections
+            return clients[0]
+
+        try:
+            super().__init__(
+                **config,
+                kafka_client=client,
+                client_id="upshot",
+                metrics_enabled=False,
+                enable_idempotence=True,
+                acks="all",
+                linger_ms=0,
+                bootstrap_timeout_ms=int(1000 * min(timeout_s, _BOOTSTRAP_S)),
+                # A request that nobody answers is asked again of whoever leads by then, by the same producer, so that it
+                # is stored once. The library's own bound on delivery is out of the way: ours comes first.
+                request_timeout_ms=max(500, int(500 * timeout_s)),
+                delivery_timeout_ms=max(2000, int(2000 * timeout_s)),
+                reconnect_backoff_max_ms=3000,
+            )
+        except BaseException:
+            for opened in clients:
+                opened.close()
+            raise
+
+    def produce(self, topic: str, value: bytes, headers: list[tuple[str, bytes]], deadline: float) -> None:
+        """Send one message and wait until it is acknowledged, at most until ``deadline`` (monotonic seconds)."""
+        self.config["max_block_ms"] = max(1, int(1000 * (deadline - time.monotonic())))
+        try:
+            self.partitions_for(topic)
+        except KafkaTimeoutError:
+            raise _NoTopicError(topic) from None
+        self.send(topic, value, headers=headers).get(timeout=max(0.0, deadline - time.monotonic()))
+
+    def end(self, timeout_s: float) -> None:
+        """Close the connections, and give up a message that is in flight. The thread ends on its own."""
+        with contextlib.suppress(KafkaTimeoutError):
+            super().close(timeout=timeout_s)
+        self._sender.force_close()
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        """Nothing: the library calls it at exit and from its finaliser, also in a forked child. `end` is ours."""
+
+
+class _Client(KafkaNetClient):  # type: ignore[misc]
+    """The library's client, which waits between two looks at a broker that is away."""
+
+    def __init__(self, **config: Any) -> None:
+        net = NetworkSelector(**config)
+        self.connections = _Connections(net, **config)
+        super().__init__(net=net, manager=self.connections, **config)
+
+    def connection_delay(self, node_id: int | str) -> float:
+        """Milliseconds until a broker that is not ready may be: the library gives seconds, and 0 while it connects.
+
+        With that its thread looks 45,000 times a second, and takes the interpreter from everybody else.
+        """
+        return max(_LOOK_AGAIN_MS, 1000.0 * float(super().connection_delay(node_id)))
+
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]
+    """The library's connections, whose bootstrap keeps to its time, ends when it is refused, and says why."""
+
+    def __init__(self, net: NetworkSelector, **config: Any) -> None:
+        super().__init__(net, **config)
+        self.failure: BaseException | None = None
+        """Why the last connection did not come about; None after one that did."""
+        self._bootstrapped = Future()
+
+    def get_connection(self, *args: Any, **options: Any) -> KafkaConnection:
+        connection = super().get_connection(*args, **options)
+        if not connection.init_future.is_done:
+            connection.init_future.add_callback(self._succeeded)
+            connection.init_future.add_errback(self._failed)
+        return connection
+
+    def bootstrap(self, timeout_ms: float | None = None, refresh: bool = True) -> None:
+        bootstrap = self.bootstrap_async(timeout_ms, refresh)
+        bootstrap.add_both(lambda _: self._settle(bootstrap.exception))
+        self._net.poll(timeout_ms=timeout_ms, future=self._bootstrapped)
+        refusal = self._bootstrapped.exception
+        if refusal is not None and not isinstance(refusal, KafkaTimeoutError):
+            raise refusal
+        if refusal is not None or not self._bootstrapped.is_done:
+            raise KafkaTimeoutError("no broker") from self.failure
+
+    def _succeeded(self, _: object) -> None:
+        self.failure = None
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        if isinstance(error, _TO_BE_MENDED) or _is_untrusted(error):
+            self._settle(error)
+
+    def _settle(self, error: BaseException | None) -> None:
+        if not self._bootstrapped.is_done:
+            if error is None:
+                self._bootstrapped.success(None)
+            else:
+                self._bootstrapped.failure(error)
+
+
+def _verdict(error: Exception) -> TransportError:
+    """What an error of kafka-python means for the batch."""
+    if isinstance(error, _TOO_LARGE):
+        return PayloadTooLargeError("the batch is larger than a Kafka message may be")
+    if _is_untrusted(error):
+        return PermanentError("the certificate of the Kafka broker is not trusted", reason="kafka_tls_certificate")
+    if isinstance(error, BrokerResponseError) and not error.retriable and not isinstance(error, _ABOUT_THE_PRODUCER):
+        name = str(error.message)
+        if isinstance(error, _TO_BE_MENDED):
+            return PermanentError(f"Kafka answers {name}", reason=f"kafka_{name.lower()}")
+        return InvalidBatchError(f"Kafka answers {name}", reason=f"kafka_{name.lower()}")
+    if isinstance(error, KafkaConnectionError):
+        return TransientError(f"no Kafka broker can be reached: {error.args[0] if error.args else 'connection lost'}")
+    if isinstance(error, (KafkaTimeoutError, RequestTimedOutError)):
+        return TransientError("no Kafka broker answers")
+    return TransientError(f"Kafka does not take events: {type(error).__name__}")
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether a certificate was refused; the library keeps that only as the context of its own error."""
+    return isinstance(error.__context__, ssl.SSLCertVerificationError)
+
+
+def _config(address: KafkaAddress, password: str) -> dict[str, Any]:
+    """The address and the password as options of KafkaProducer."""
+    if address.has_login != bool(password):
+        raise ConfigurationError(
+            f"url: {address.security_protocol} needs the password as api_key"
+            if address.has_login
+            else "api_key is a password, which needs security_protocol=SASL_SSL (or SASL_PLAINTEXT) in url"
+        )
+    config: dict[str, Any] = {
+        "bootstrap_servers": list(address.servers),
+        "security_protocol": address.security_protocol,
+    }
+    if address.has_login:
+        config["sasl_mechanism"] = address.sasl_mechanism
+        config["sasl_plain_username"] = address.sasl_plain_username
+        config["sasl_plain_password"] = password
+    if address.has_tls:
+        config["ssl_context"] = _tls(address)
+    return config
+
+
+def _tls(address: KafkaAddress) -> ssl.SSLContext:
+    """Made once, while somebody is there to be told that a file is missing."""
+    try:
+        context = ssl.create_default_context(cafile=address.ssl_cafile or None)
+        context.check_hostname = address.ssl_check_hostname
+        if address.ssl_certfile:
+            context.load_cert_chain(address.ssl_certfile, address.ssl_keyfile or None, _no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"url: ssl_cafile, ssl_certfile or ssl_keyfile cannot be used: {why}") from None
+    return context
+
+
+def _no_password() -> str:
+    """In place of OpenSSL's own question on the terminal."""
+    raise ValueError("a key with a password")
+
+
+def _keep_quiet() -> None:
+    """What kafka-python may say: nothing at level DEBUG, and of our threads nothing at all unless its level was set.
+
+    Its DEBUG lines hold values and passwords, and an application may log everything. Its other lines, some ten for each
+    attempt while a broker is away, are for whoever asks: ``logging.getLogger("kafka").setLevel(logging.INFO)``. What
+    matters is said on the logger ``upshot``, once.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name == "kafka" or name.startswith("kafka."):
+            logging.getLogger(name).addFilter(_may_be_said)
+
+
+def _may_be_said(record: logging.LogRecord) -> bool:
+    if record.levelno < logging.INFO:
+        return False
+    is_ours = threading.current_thread().name.startswith("upshot-")
+    return not is_ours or logging.getLogger("kafka").level != logging.NOTSET
