@@ -20,6 +20,9 @@ from upshot_joiner.store.client import Store
 Scalar = bool | int | float | str
 Combine = Literal["first", "last", "sum", "mean", "min", "max", "majority", "count"]
 
+RESERVED_LABEL = "shown"
+"""See ``join/activation.py``."""
+
 _UNITS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*\Z")
 
@@ -130,13 +133,21 @@ def read_config(raw: Any) -> ModelConfig:
     if not isinstance(raw, dict):
         raise Problem(422, "invalid_config", "A configuration is an object.", [{"loc": "$", "code": "wrong_type"}])
     try:
-        return ModelConfig.model_validate(raw)
+        config = ModelConfig.model_validate(raw)
     except pydantic.ValidationError as error:
         places: list[Place] = [
             {"loc": ".".join(str(part) for part in found["loc"]), "code": found["type"]}
             for found in error.errors(include_input=False, include_url=False)
         ]
         raise Problem(422, "invalid_config", "The configuration has errors.", places) from None
+    reserved = [f"labels.{RESERVED_LABEL}"] * (RESERVED_LABEL in config.labels)
+    reserved += ["primary_label"] * (config.primary_label == RESERVED_LABEL)
+    if reserved:
+        places = [{"loc": loc, "code": "reserved_name"} for loc in reserved]
+        raise Problem(
+            422, "invalid_config", f"`{RESERVED_LABEL}` is no label: it says that a prediction was shown.", places
+        )
+    return config
 
 
 def read_config_file(path: Path) -> dict[str, ModelConfig]:

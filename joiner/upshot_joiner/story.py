@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from upshot_joiner.clock import Clock, to_micros
-from upshot_joiner.config import ConfigStore
+from upshot_joiner.config import ConfigStore, ModelConfig
 from upshot_joiner.errors import Problem
 from upshot_joiner.intake.check import scalar_from_parts
 from upshot_joiner.join import fold
+from upshot_joiner.join.activation import SHOWN
 from upshot_joiner.join.rule import Outcome, at
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import request_key
@@ -54,11 +56,16 @@ class Stories:
         for model in dict.fromkeys(model for model, _ in spine):
             times = [predicted_at for of, predicted_at in spine if of == model]
             predictions += self._predictions(model, times, params)
+        configs = {one["model"]: self._configs.get(one["model"]) for one in predictions}
+        table = fold.fold(self._store, fold.SPINE_OF_REQUEST, fold.EVENTS_OF_REQUEST, configs, params)
+        folded = {(row["model"], row["model_version"], row["item_id"], row["name"]): row for row in table.to_pylist()}
+        for one in predictions:
+            one["activation"] = _activation(one["shown"], folded.get((*_identity(one), SHOWN)))
         return {
             "request_id": request_id,
             "predictions": predictions,
             "label_events": [_label_event(event) for event in events],
-            "outcomes": self._outcomes(predictions, params),
+            "outcomes": self._outcomes(predictions, configs, folded),
         }
 
     def _predictions(self, model: str, times: list[datetime], params: dict[str, object]) -> list[dict[str, Any]]:
@@ -70,16 +77,19 @@ class Stories:
         )
         return [_prediction(model, row, features_of(row, shapes[row["shape"]], columns)) for row in table.to_pylist()]
 
-    def _outcomes(self, predictions: list[dict[str, Any]], params: dict[str, object]) -> list[dict[str, Any]]:
+    def _outcomes(
+        self,
+        predictions: list[dict[str, Any]],
+        configs: Mapping[str, ModelConfig],
+        folded: Mapping[tuple[str, str, str, str], dict[str, Any]],
+    ) -> list[dict[str, Any]]:
         now = self._clock.now()
-        configs = {one["model"]: self._configs.get(one["model"]) for one in predictions}
-        table = fold.fold(self._store, fold.SPINE_OF_REQUEST, fold.EVENTS_OF_REQUEST, configs, params)
-        folded = {(row["model"], row["model_version"], row["item_id"], row["name"]): row for row in table.to_pylist()}
         outcomes = []
         for one in predictions:
-            identity = (one["model"], one["model_version"], one["item_id"])
+            identity = _identity(one)
             config = configs[one["model"]]
-            seen = [key[3] for key in folded if key[:3] == identity]
+            counts = one["activation"] is None or one["activation"]["state"] == "shown"
+            seen = [key[3] for key in folded if key[:3] == identity and key[3] != SHOWN]
             for name in dict.fromkeys([*config.labels, *sorted(seen)]):
                 rules = config.label(name)
                 row = folded.get((*identity, name))
@@ -87,7 +97,8 @@ class Stories:
                 if row is not None:
                     value = scalar_from_parts(row["value_kind"], row["value_text"])
                     outcome = Outcome(row["state"], value, row["observed_at"])
-                outcome = at(outcome, one["predicted_at"], rules, now)
+                if counts:  # nobody could answer what was never shown: its silence is no default
+                    outcome = at(outcome, one["predicted_at"], rules, now)
                 outcomes.append(
                     {
                         "model": identity[0],
@@ -102,6 +113,19 @@ class Stories:
                     }
                 )
         return outcomes
+
+
+def _identity(prediction: Mapping[str, Any]) -> tuple[str, str, str]:
+    return prediction["model"], prediction["model_version"], prediction["item_id"]
+
+
+def _activation(shown: bool | None, outcome: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What became of a prediction that was logged with ``shown=False``; None for any other."""
+    if shown is not False:
+        return None
+    if outcome is None or outcome["state"] != "labelled" or not outcome["value_number"]:
+        return {"state": "not_shown", "shown_at": None, "received_at": None}
+    return {"state": "shown", "shown_at": outcome["observed_at"], "received_at": outcome["received_at"]}
 
 
 def _prediction(model: str, row: dict[str, Any], features: dict[str, Any]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def labels(name: str = "late") -> dict[str, Any]:
     }
     return {
         "labels": [one],
-        "funnel": {"logged": 114_212, "labelled": 111_020, "matured": 113_801, "exported": 78_212},
+        "funnel": {"logged": 114_212, "shown": 114_212, "labelled": 111_020, "matured": 113_801, "exported": 78_212},
     }
 
 

@@ -22,6 +22,7 @@ from upshot_joiner.export import columns
 from upshot_joiner.export.columns import Column, FeatureFacts, Selection
 from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.intake.check import EARLIEST_US, LATEST_US, scalar_parts
+from upshot_joiner.join import activation
 from upshot_joiner.join.fold import FOLD, rule_parameters
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import KINDS, ServedTables
@@ -36,14 +37,15 @@ _WHERE = """
 received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')
 AND predicted_at >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') AND predicted_at < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
 """
-_EVENTS = f"""
+_EVENTS = """
 SELECT * FROM label_events FINAL
-WHERE received_at <= fromUnixTimestamp64Micro({{as_of:Int64}}, 'UTC')
-  AND (model = '' OR model = {{model:String}})
-  AND request_key IN (SELECT request_key FROM %s WHERE {_WHERE})
+WHERE received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')
+  AND (model = '' OR model = {model:String})
+  AND request_key IN (SELECT request_key FROM %(table)s WHERE %(where)s)
 """
-_SPINE = f"""
-SELECT {{model:String}} AS model, request_key, request_id, model_version, item_id, predicted_at FROM %s FINAL WHERE {_WHERE}
+_SPINE = """
+SELECT {model:String} AS model, request_key, request_id, model_version, item_id, predicted_at
+FROM %(table)s FINAL WHERE %(where)s
 """
 _CHUNK = """
 SELECT %(select)s
@@ -56,10 +58,14 @@ LEFT JOIN (%(fold)s) AS %(alias)s
 ON s.request_key = %(alias)s.request_key AND s.request_id = %(alias)s.request_id
 AND s.model_version = %(alias)s.model_version AND s.item_id = %(alias)s.item_id
 """
-_HOURS = f"SELECT toStartOfHour(predicted_at) AS hour, count() FROM %s FINAL WHERE {_WHERE} GROUP BY hour ORDER BY hour"
+_HOURS = "SELECT toStartOfHour(predicted_at) AS hour, count() FROM %(table)s FINAL WHERE %(where)s GROUP BY hour ORDER BY hour"
 _LABEL_KINDS = (
-    f"SELECT name, groupUniqArray(toString(value_kind)) FROM ({_EVENTS}) WHERE op = 'set' GROUP BY name ORDER BY name"
+    f"SELECT name, groupUniqArray(toString(value_kind)) FROM ({_EVENTS}) "
+    "WHERE op = 'set' AND name != 'shown' GROUP BY name ORDER BY name"
 )
+# What was logged with shown=False: all of it, and what nothing known by the moment has activated.
+_DEFERRED = f"SELECT count() FROM %s FINAL WHERE {_WHERE} AND shown = false"
+_NOT_SHOWN = f"SELECT count() FROM %s FINAL WHERE {_WHERE} AND shown = false AND NOT %s"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class TrainingSet:
         self._config = config
         self._request = request
         self._table = served.table(request.model) or ""
+        self._rows = {"table": self._table, "where": _WHERE}
+        """Which rows of the typed table are exported."""
         self._as_of = request.as_of.astimezone(UTC)
         self._range: dict[str, Any] = {
             "model": request.model,
@@ -93,7 +101,8 @@ class TrainingSet:
     def write(self, folder: Path, progress: Callable[[float], None]) -> dict[str, Any]:
         """Write the parts and, last, the manifest; returns the manifest. ``progress`` is told shares from 0 to 1."""
         folder.mkdir(parents=True, exist_ok=True)
-        hours = self._store.query(_HOURS % self._table, self._range) if self._table else []
+        not_shown = self._leave_out_what_was_not_shown() if self._table else 0
+        hours = self._store.query(_HOURS % self._rows, self._range) if self._table else []
         total = sum(rows for _, rows in hours)
         selection = Selection()
         labels = self._labels() if total else []
@@ -112,25 +121,33 @@ class TrainingSet:
             parts.write(table)
             progress(parts.rows / total)
         files = parts.close()
-        manifest = self._manifest(schema, states, parts.rows, files)
+        manifest = self._manifest(schema, states, parts.rows, not_shown, files)
         _write_durably(folder / "manifest.json", json.dumps(manifest, indent=2).encode() + b"\n")
         return manifest
+
+    def _leave_out_what_was_not_shown(self) -> int:
+        """Restrict the export to predictions that had been shown by its moment; returns how many of its range had not."""
+        if self._store.query(_DEFERRED % self._table, self._range) == [(0,)]:
+            return 0
+        counts = activation.counts_as_of(self._table, _WHERE)
+        self._rows["where"] = f"{_WHERE} AND {counts}"
+        [(not_shown,)] = self._store.query(_NOT_SHOWN % (self._table, counts), self._range)
+        return int(not_shown)
 
     def _chunk(self, selection: Selection, labels: list[Label], start: int, end: int) -> pa.Table:
         joins = "".join(
             _JOIN
             % {
                 "alias": f"o{number}",
-                "fold": FOLD.replace("$spine", _SPINE % self._table).replace(
-                    "$events", f"{_EVENTS % self._table} AND name = {{label_{number}:String}}"
+                "fold": FOLD.replace("$spine", _SPINE % self._rows).replace(
+                    "$events", f"{_EVENTS % self._rows} AND name = {{label_{number}:String}}"
                 ),
             }
             for number in range(len(labels))
         )
         sql = _CHUNK % {
+            **self._rows,
             "select": ", ".join(selection.expressions),
-            "table": self._table,
-            "where": _WHERE,
             "joins": joins,
         }
         return self._store.arrow(
@@ -146,7 +163,7 @@ class TrainingSet:
         )
 
     def _labels(self) -> list[Label]:
-        seen = {name: set(kinds) for name, kinds in self._store.query(_LABEL_KINDS % self._table, self._range)}
+        seen = {name: set(kinds) for name, kinds in self._store.query(_LABEL_KINDS % self._rows, self._range)}
         labels = []
         for name in dict.fromkeys([*self._config.labels, *sorted(seen)]):
             rules = self._config.label(name)
@@ -249,7 +266,7 @@ class TrainingSet:
                 groupUniqArray(toString(action_kind)), groupUniqArrayArray(mapKeys(probabilities)),
                 groupUniqArrayArray(mapKeys(entities)), groupUniqArrayArray(mapKeys(tags)),
                 sumMap(mapApply((k, v) -> (toString(k), toUInt64(1)), extra)){"".join(", " + count for count in counts)}
-            FROM {self._table} FINAL WHERE {_WHERE}""",
+            FROM {self._table} FINAL WHERE {self._rows["where"]}""",
             self._range,
         )
         total, rows_by_shape, prediction_kinds, action_kinds, classes, entities, tags, extras, *rest = row
@@ -281,7 +298,7 @@ class TrainingSet:
         }
 
     def _manifest(
-        self, schema: pa.Schema, states: dict[str, Counter[str]], rows: int, files: list[dict[str, Any]]
+        self, schema: pa.Schema, states: dict[str, Counter[str]], rows: int, not_shown: int, files: list[dict[str, Any]]
     ) -> dict[str, Any]:
         primary = self._config.primary(list(states))
         manifest: dict[str, Any] = {
@@ -291,6 +308,7 @@ class TrainingSet:
             "end": _text(self._request.end),
             "as_of": _text(self._as_of),
             "rows": rows,
+            "not_shown": not_shown,
             "primary_label": primary,
             "states": dict(sorted(states.get(primary, Counter()).items())),
             "labels": {name: dict(sorted(counts.items())) for name, counts in states.items()},

@@ -13,6 +13,7 @@ import msgspec
 
 from upshot.wire import LabelEvent, Prediction, Scalar, Time
 from upshot_joiner.clock import to_micros
+from upshot_joiner.join.activation import SHOWN
 from upshot_joiner.store.keys import content_hash, request_key
 
 MAX_ID_LENGTH = 512
@@ -121,6 +122,8 @@ def check_label(event: LabelEvent) -> CheckedLabel:
             raise NotAccepted("not_finite", "value")
         if isinstance(event.value, str) and len(event.value) > MAX_TEXT_LENGTH:
             raise NotAccepted("too_long", "value")
+        if event.name == SHOWN and not isinstance(event.value, bool):
+            raise NotAccepted("wrong_type", "value")
     elif event.value is not None:
         raise NotAccepted("unexpected", "value")
     if not 0 <= event.seq < 2**63:

@@ -10,6 +10,7 @@ import numpy as np
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Problem
+from upshot_joiner.join import activation
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance.delong import delong, difference_error
@@ -27,7 +28,7 @@ FROM (
     p.score AS score, multiIf(o.state IS NULL, {{default:Nullable(UInt8)}}, o.state != 'labelled', NULL, {positive}) AS y
   FROM (
     SELECT request_key, request_id, item_id, model_version, assumeNotNull(score) AS score FROM {table} FINAL
-    WHERE model_version IN ({{a:String}}, {{b:String}}) AND isFinite(ifNull(score, nan)) AND {range}
+    WHERE model_version IN ({{a:String}}, {{b:String}}) AND isFinite(ifNull(score, nan)) AND {range} AND {counts}
   ) AS p
   LEFT JOIN (
     SELECT request_key, request_id, item_id, model_version, state, value_number, value_text FROM outcomes FINAL
@@ -82,6 +83,7 @@ class Comparison:
         sql = _PAIRS.format(
             table=table,
             range=_RANGE,
+            counts=activation.counts(_RANGE),
             max_pairs=MAX_PAIRS,
             positive="toUInt8(o.value_text = {positive_text:String})"
             if isinstance(positive, str)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from upshot_joiner.config import ModelConfig, Scalar
+from upshot_joiner.join import activation
 from upshot_joiner.store.keys import name_hash
 from upshot_monitoring.performance import score_bins
 from upshot_monitoring.profiles.columns import CLASS_SQL
@@ -25,7 +26,7 @@ _JOINED = """
   FROM (
     SELECT request_key, request_id, model_version, item_id, predicted_at, {segment}, {answer}
     FROM {table} FINAL
-    WHERE {hours} {of_segment}
+    WHERE {hours} AND {was_shown} {of_segment}
   ) AS p
   LEFT JOIN (
     SELECT request_key, request_id, model_version, item_id, state, value_number, value_text
@@ -143,6 +144,7 @@ def hours_statement(config: ModelConfig, label: str, table: str, hours: str, seg
     names = {
         "table": table,
         "hours": hours,
+        "was_shown": activation.counts(hours),
         "segment": f"{segment} AS segment" if segment else "'' AS segment",
         "of_segment": "AND isNotNull(segment)" if segment else "",
         "positive": "false",

@@ -33,10 +33,11 @@ _BY_HOUR = """
     FROM {table} WHERE {where} GROUP BY hour, model_version
     UNION ALL
     SELECT toStartOfHour(predicted_at) AS hour, model_version, 0 AS stored_rows, 0 AS row, max(version) AS outcome
-    FROM outcomes WHERE model = {{model:String}} AND name = {{label:String}} AND {where} GROUP BY hour, model_version
+    FROM outcomes WHERE model = {{model:String}} AND name IN ({{label:String}}, 'shown') AND {where} GROUP BY hour, model_version
   ) GROUP BY hour, model_version
 """
-# Also the rows that were never labelled count: an hour is stale, too, when it was served after it was rolled.
+# Also the rows that were never labelled count: an hour is stale, too, when it was served after it was rolled, or when a
+# prediction was shown (see activation.py in the joiner) after that.
 _STALE_LABEL = """
 SELECT hour FROM ({by_hour}) AS stored
 LEFT JOIN (
@@ -72,7 +73,7 @@ SELECT DISTINCT model_version FROM rolled_hours
 WHERE model = {model:String} AND task = 'profiles' AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
 ORDER BY model_version
 """
-_LABELS = "SELECT DISTINCT name FROM outcomes WHERE model = {model:String} ORDER BY name"
+_LABELS = "SELECT DISTINCT name FROM outcomes WHERE model = {model:String} AND name != 'shown' ORDER BY name"
 
 
 class Versions:

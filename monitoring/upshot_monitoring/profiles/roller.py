@@ -13,6 +13,7 @@ from datetime import datetime
 from upshot_joiner.changes import Changed, ChangedHours
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
+from upshot_joiner.join import activation
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup as performance
@@ -34,6 +35,11 @@ PROFILES = "profiles"
 _KEY = "{{model:String}} AS model, hour, {role} AS role, {feature} AS feature, model_version"
 _KEY_COLUMNS = ("model", "hour", "role", "feature", "model_version")
 _HOURS = "toStartOfHour(predicted_at) IN {hours:Array(DateTime('UTC'))}"
+# The labels of predictions that were shown.
+_LABELLED = """(
+  SELECT * FROM outcomes FINAL WHERE model = {{model:String}} AND name = {{label:String}} AND {hours} AND {identity} NOT IN (
+    SELECT request_key, request_id, model_version, item_id FROM {table} FINAL WHERE {hours} AND shown = false AND NOT {counts}))
+"""
 
 
 @dataclass
@@ -227,8 +233,8 @@ class Roller:
         setup = performance.setup(config, label)
         covers = rolled.covered_by_label(self._store, model, table, label, hours)
         columns = label_columns(label, config)
-        source = (
-            f"(SELECT * FROM outcomes FINAL WHERE model = {{model:String}} AND name = {{label:String}} AND {_HOURS})"
+        source = _LABELLED.format(
+            hours=_HOURS, table=table, identity=activation.IDENTITY, counts=activation.counts(_HOURS)
         )
         self._roll_profiles(model, columns, hours, source=source, params={"label": label})
         statement = performance.hours_statement(config, label, table, _HOURS)

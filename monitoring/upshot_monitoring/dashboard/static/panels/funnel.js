@@ -1,10 +1,11 @@
-// The label funnel: of all that was logged, what is labelled, matured and exported.
+// The label funnel: of all that was logged, what was shown, labelled, matured and exported.
 
 import { empty, follow, h, place, say } from "../dom.js";
 import { count, share } from "../format.js";
 
 const STEPS = [
   ["logged", "Logged", "predictions received"],
+  ["shown", "Shown", "not held back, or shown since"],
   ["labelled", "Labelled", "an outcome has arrived"],
   ["matured", "Matured", "the outcome is final"],
   ["exported", "Exported", "part of a training set"],

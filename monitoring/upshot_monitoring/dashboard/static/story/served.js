@@ -14,7 +14,7 @@ export function prediction(one) {
   };
   add("Action", one.action);
   add("Propensity", one.propensity);
-  add("Shown", one.shown);
+  add("Logged as shown", one.shown);
   // 1 is what everything has that was not sampled.
   if (number(one.keep_probability) !== 1) add("Kept with probability", one.keep_probability);
   const pairs = (title, mapping) => {
@@ -43,6 +43,8 @@ export function prediction(one) {
       [
         ["Predicted", utc(one.predicted_at, true)],
         ["Received", utc(one.received_at, true)],
+        // Logged as not shown: it counts once it was.
+        ...(one.activation ? [["Shown", one.activation.shown_at ? utc(one.activation.shown_at, true) : "not yet"]] : []),
       ].map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, value))),
       extras.map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, show(value)))),
     ),
