@@ -22,6 +22,13 @@ BORDERS = {
     "chdb": set(),
     "kafka": {"logger/upshot/delivery/transport/kafka.py"},
     "evidently": {"monitoring/upshot_monitoring/reports/evidently_worker.py"},
+    "feast": set(),
+    "mlflow": {"logger/upshot/integrations/mlflow.py"},
+    "sklearn": {
+        "logger/upshot/integrations/sklearn.py",
+        "deploy/upshot_server/demo/model.py",
+        "deploy/upshot_server/demo/story.py",
+    },
     "uvicorn": {"deploy/upshot_server/app.py", "deploy/upshot_server/demo/service.py"},
 }
 """The only files that may import a library; FastAPI has a package of its own, below."""
