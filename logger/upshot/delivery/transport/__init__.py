@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from upshot.delivery.transport.contract import Transport
 
 # Imported with upshot itself: a first import from the sender's thread could be forked in its middle, and a child cannot
@@ -21,10 +23,12 @@ def open_transport(settings: Settings) -> Transport:
     """
     if settings.url.startswith("kafka:"):
         try:
-            from upshot.delivery.transport.kafka import KafkaTransport
+            with warnings.catch_warnings():  # its import uses a function that Python 3.11 and 3.12 call deprecated
+                warnings.simplefilter("ignore", DeprecationWarning)
+                from upshot.delivery.transport.kafka import KafkaTransport
         except ImportError as error:
             raise ConfigurationError(
                 f'url: kafka:// needs kafka-python: pip install "upshot[kafka]" ({error})'
             ) from None
-        return KafkaTransport(settings.url, settings.api_key)
+        return KafkaTransport(settings.url, settings.api_key, settings.request_timeout_s)
     return HttpTransport(settings.url, settings.api_key)

@@ -103,12 +103,18 @@ _ABOUT_THE_PRODUCER = (
 class KafkaTransport:
     """Sends batches to one Kafka cluster.
 
-    ``url``: see `KafkaAddress`. ``api_key`` is the SASL password. Raises ConfigurationError when they do not go together, or
-    when a file they name cannot be used. Opens no connection yet.
+    ``url``: see `KafkaAddress`. ``api_key`` is the SASL password. ``request_timeout_s``: how long a message may take; `send` may
+    ask for less. Raises ConfigurationError when address and password do not go together, or when a file that the address
+    names cannot be used. Opens no connection yet.
     """
 
-    def __init__(self, url: str, api_key: str) -> None:
-        self._config = _config(KafkaAddress.parse("url", url), api_key)
+    def __init__(self, url: str, api_key: str, request_timeout_s: float) -> None:
+        self._config = _config(KafkaAddress.parse("url", url), api_key) | {
+            # A request that nobody answers is asked again of whoever leads by then, by the same producer, so that it is
+            # stored once. The library's own bound on delivery is out of the way: ours comes first.
+            "request_timeout_ms": max(500, int(500 * request_timeout_s)),
+            "delivery_timeout_ms": max(2000, int(2000 * request_timeout_s)),
+        }
         self._producer: _Producer | None = None
         self._pid = os.getpid()
 
@@ -187,10 +193,6 @@ class _Producer(KafkaProducer):  # type: ignore[misc]
                 acks="all",
                 linger_ms=0,
                 bootstrap_timeout_ms=int(1000 * min(timeout_s, _BOOTSTRAP_S)),
-                # A request that nobody answers is asked again of whoever leads by then, by the same producer, so that it
-                # is stored once. The library's own bound on delivery is out of the way: ours comes first.
-                request_timeout_ms=max(500, int(500 * timeout_s)),
-                delivery_timeout_ms=max(2000, int(2000 * timeout_s)),
                 reconnect_backoff_max_ms=3000,
             )
         except BaseException:
