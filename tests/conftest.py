@@ -28,6 +28,14 @@ def require(part: str, present: bool, how: str) -> None:
         pytest.skip(f"{part} is missing: {how}")
 
 
+@pytest.fixture(autouse=True)
+def spool_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spool of the test's own, for its loggers and for those of the processes it starts."""
+    path = tmp_path_factory.mktemp("spool", numbered=True)
+    monkeypatch.setenv("UPSHOT_SPOOL_DIR", str(path))
+    return path
+
+
 @pytest.fixture
 def fresh() -> str:
     """A name that no other test of this process uses."""

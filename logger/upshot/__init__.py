@@ -10,6 +10,7 @@ from typing import Unpack
 from upshot._version import __version__
 from upshot.errors import (
     ConfigurationError,
+    InvalidBatchError,
     PayloadTooLargeError,
     PermanentError,
     TransientError,
@@ -21,6 +22,7 @@ from upshot.settings import Options
 
 __all__ = [
     "ConfigurationError",
+    "InvalidBatchError",
     "Logger",
     "PayloadTooLargeError",
     "PermanentError",

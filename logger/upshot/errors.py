@@ -6,8 +6,9 @@
     ├── ConfigurationError      a setting is wrong; raised by configure() and Logger() only
     └── TransportError          a batch of events did not arrive; stays inside the sender, which counts it
         ├── TransientError      the same batch may pass later: no answer, 429, 5xx
-        └── PermanentError      the same batch will never pass: a bad key, a wrong address
-            └── PayloadTooLargeError   a part of the batch may pass: it is halved
+        └── PermanentError      nothing will pass until somebody mends a setting: a bad key, a wrong address
+            └── InvalidBatchError      this batch will never pass, a part of it may: it is halved
+                └── PayloadTooLargeError   because it is too large
 
 ``log_prediction``, ``log_label`` and ``retract_label`` raise none of them, nor anything else. Errors of other libraries
 are turned into these at the border (``upshot.delivery.transport``). No message holds a feature, a label or a key.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "InvalidBatchError",
     "PayloadTooLargeError",
     "PermanentError",
     "TransientError",
@@ -47,14 +49,18 @@ class TransientError(TransportError):
 
 
 class PermanentError(TransportError):
-    """The same batch will never pass. ``reason`` names its counter: ``http_401`` shows as ``dropped_http_401``."""
+    """No batch will pass for now. ``reason`` names its counter: ``http_401`` shows as ``dropped_http_401``."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-class PayloadTooLargeError(PermanentError):
+class InvalidBatchError(PermanentError):
+    """The other side refuses this very batch: something in it is wrong. A part of it may pass."""
+
+
+class PayloadTooLargeError(InvalidBatchError):
     """The batch is larger than the other side takes; a part of it may pass."""
 
     def __init__(self, message: str) -> None:

@@ -17,10 +17,13 @@ from datetime import datetime
 from typing import Any, Literal, Self, Unpack
 
 from upshot.buffer import Buffer
-from upshot.capture.convert import NATIVE_TYPES, only_texts
-from upshot.capture.events import SCALAR_TYPES, PlainPrediction, encode
+from upshot.capture.events import SCALAR_TYPES
+from upshot.capture.plain import PlainPrediction
+from upshot.delivery.outbox import MemoryOutbox
 from upshot.delivery.sender import Sender
+from upshot.delivery.spooled import SpooledOutbox
 from upshot.delivery.transport import open_transport
+from upshot.delivery.transport.contract import Transport
 from upshot.errors import ConfigurationError
 from upshot.lifecycle import watch_logger, watch_sender
 from upshot.settings import Options, Settings
@@ -36,7 +39,6 @@ _RETIRED_GRACE_S = 30.0
 
 _now = time.time
 _EMPTY = ""
-_all_native = NATIVE_TYPES.issuperset
 
 
 class Logger:
@@ -56,11 +58,13 @@ class Logger:
         "_retired",
         "_sender",
         "_settings",
+        "_transport",
         "_writer",
     )
 
-    def __init__(self, **options: Unpack[Options]) -> None:
+    def __init__(self, *, transport: Transport | None = None, **options: Unpack[Options]) -> None:
         self._settings: Settings | None = Settings.read(options, os.environ)
+        self._transport = transport
         self._is_closed = False
         self._reset()
         watch_logger(self)
@@ -70,6 +74,7 @@ class Logger:
         """A logger that reads ``UPSHOT_*`` at its first use. Nothing happens until then."""
         logger = cls.__new__(cls)
         logger._settings = None  # noqa: SLF001  # its own class
+        logger._transport = None  # noqa: SLF001
         logger._is_closed = False  # noqa: SLF001
         logger._reset()  # noqa: SLF001
         watch_logger(logger)
@@ -128,7 +133,7 @@ class Logger:
             elif type(request_id) is not str:
                 request_id = writer.encoder.text(request_id)
             buffer = writer.predictions
-            if len(buffer.events) >= buffer.max_events and not self._may_append(writer, buffer, 1):
+            if len(buffer.events) >= buffer.watch_from and not self._may_append(writer, buffer, 1):
                 return request_id
             if model is None:
                 model = settings.model
@@ -155,23 +160,20 @@ class Logger:
                 and propensity is None
                 and shown is None
             ):
+                plain = PlainPrediction(
+                    request_id,
+                    model,
+                    model_version,
+                    _now(),
+                    prediction,  # type: ignore[arg-type]  # its type was looked up in a set
+                    features,
+                    writer.writer_id,
+                    seq,
+                )
                 try:
-                    if only_texts(tuple(features)) or not _all_native(map(type, features.values())):
-                        features = writer.encoder.mapping(features)
-                    event = encode(
-                        PlainPrediction(
-                            request_id,
-                            model,
-                            model_version,
-                            _now(),
-                            prediction,  # type: ignore[arg-type]  # its type was looked up in a set
-                            features,
-                            writer.writer_id,
-                            seq,
-                        )
-                    )
-                except Exception:  # noqa: BLE001, S110  # the long way mends it, or says what is wrong
-                    pass
+                    event = writer.plain.encode(plain)
+                except Exception:  # noqa: BLE001  # another way mends it, or says what is wrong
+                    event = _retried(writer, plain)
             if event is None:
                 event = writer.encoder.prediction(
                     request_id=request_id,
@@ -300,7 +302,7 @@ class Logger:
                 time.sleep(0.001)
         if buffer.has_room(size_bytes):
             return True
-        ledger.full.next()
+        (ledger.spool_full if writer.is_spool_full else ledger.full).next()
         writer.complaints.note("full", "the queue is full: new events are dropped (stats() counts them)")
         return False
 
@@ -312,17 +314,23 @@ class Logger:
 
     # ---- life --------------------------------------------------------------------------------------------------------
 
-    def flush(self, timeout: float | None = None) -> bool:
+    def flush(self, timeout: float | None = None, *, to: Literal["server", "disk"] = "server") -> bool:
         """Wait until every event logged before this call is settled: stored, a duplicate, rejected or dropped.
 
-        ``timeout``: seconds; None waits as long as it takes. Returns False when the time ran out first.
+        ``timeout``: seconds; None waits as long as it takes. Returns False when the time ran out first, or when the server
+        refuses us for a reason that somebody has to mend (then events stay in the spool).
+        ``to="disk"``: only until every event is on this machine's disk, where a power cut does not reach it.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             senders = self._senders()
-        return all(
-            sender.flush(None if deadline is None else max(0.0, deadline - time.monotonic())) for sender in senders
-        )
+
+        def left_s() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+        if to == "disk":
+            return [sender.secure(left_s()) for sender in senders].count(False) == 0
+        return [sender.flush(left_s()) for sender in senders].count(False) == 0
 
     def close(self, timeout: float = 2.0) -> None:
         """Send what is queued, in at most ``timeout`` seconds, and end. What is left then is counted as dropped.
@@ -342,8 +350,8 @@ class Logger:
     def stats(self) -> dict[str, int]:
         """Counters of this process since its start; ``docs/sdk.md`` lists them.
 
-        ``accepted == stored + duplicates + rejected + dropped + queued + in_flight``, and every event is in exactly
-        one of them.
+        ``accepted + recovered == stored + duplicates + rejected + dropped + queued + spooled + in_flight``, and every
+        event is in exactly one of them.
         """
         with self._lock:
             writers = [writer for writer, _ in self._retired]
@@ -353,9 +361,10 @@ class Logger:
             total.update(writer.stats())
         return dict(total)
 
-    def reconfigure(self, **options: Unpack[Options]) -> None:
+    def reconfigure(self, *, transport: Transport | None = None, **options: Unpack[Options]) -> None:
         """Use other options from now on. What was logged before is still sent where it was meant to go."""
         settings = Settings.read(options, os.environ)
+        self._transport = transport
         with self._lock:
             if self._writer is not None and self._sender is not None:
                 self._retired.append((self._writer, self._sender))
@@ -368,6 +377,8 @@ class Logger:
         """In a forked child: start anew, with the same settings. The parent sends what it had logged."""
         if self._finalizer is not None:
             self._finalizer.detach()
+        for sender in self._senders():
+            sender.forget_parent()
         self._reset()
 
     def stop_taking(self) -> None:
@@ -380,6 +391,13 @@ class Logger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _new_sender(self, writer: Writer) -> Sender:
+        settings = writer.settings
+        if self._transport is not None:  # the user's own: nobody but he knows where its events belong
+            return Sender(writer, self._transport, MemoryOutbox(writer))
+        outbox = SpooledOutbox(writer, settings.url) if settings.spool else MemoryOutbox(writer)
+        return Sender(writer, open_transport(settings), outbox)
 
     def _senders(self) -> list[Sender]:
         return [sender for _, sender in self._retired] + ([self._sender] if self._sender is not None else [])
@@ -406,13 +424,20 @@ class Logger:
             elif self._is_closed:
                 writer.refuse("after_close")
             else:
-                sender = self._sender = Sender(writer, open_transport(settings))
+                sender = self._sender = self._new_sender(writer)
                 self._finalizer = weakref.finalize(self, sender.abandon)
                 self._finalizer.atexit = False  # the end of the interpreter has a handler of its own
                 watch_sender(sender)
                 if sender.start():
                     self._live = writer
             return writer
+
+
+def _retried(writer: Writer, plain: PlainPrediction) -> bytes | None:
+    try:
+        return writer.plain.retry(plain)
+    except Exception:  # noqa: BLE001  # the long way finds out what is wrong
+        return None
 
 
 def _count_failure(writer: Writer | None, error: Exception) -> None:

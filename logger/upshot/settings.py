@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
 from upshot.errors import ConfigurationError
+from upshot.kafka_address import KafkaAddress
 
 __all__ = ["Options", "Settings"]
 
@@ -31,8 +33,13 @@ class Options(TypedDict, total=False):
     batch_max_bytes: int
     event_max_bytes: int
     request_timeout_s: float
-    on_full: Literal["drop", "block"]
+    on_full: Literal["drop", "block", "prune"]
     block_timeout_s: float
+    sample_rate: float
+    spool: bool
+    spool_dir: str
+    spool_max_bytes: int
+    spool_keep_free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,20 @@ class Settings:
     """A larger event is dropped and counted: it is a mistake more often than a feature."""
     request_timeout_s: float = 30.0
     """How long one request may take; generous, because a batch that is given up and sent again is work done twice."""
-    on_full: Literal["drop", "block"] = "drop"
-    """What a full queue means for a new event: dropped at once, or after waiting ``block_timeout_s`` for room."""
+    on_full: Literal["drop", "block", "prune"] = "drop"
+    """What a full queue means for a new event: dropped at once; dropped after waiting ``block_timeout_s`` for room; or, from a
+    half-full queue on, only a part of the requests is kept, and ``keep_probability`` says which part."""
     block_timeout_s: float = 1.0
+    sample_rate: float = 1.0
+    """Which part of the requests is logged, chosen by a hash of the request ID: above 0, up to 1."""
+    spool: bool = True
+    """Whether events are written to this machine's disk until the server has them."""
+    spool_dir: str = ""
+    """Where; empty: ``upshot/spool`` in the user's state folder (``$XDG_STATE_HOME``, or ``~/.local/state``)."""
+    spool_max_bytes: int = 512 * 1024 * 1024
+    """What this process may keep there, compressed: some two million events."""
+    spool_keep_free_bytes: int = 1024 * 1024 * 1024
+    """What must stay free on that disk, but at most a tenth of it; below, events wait in memory."""
 
     @classmethod
     def read(cls, options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
@@ -74,15 +92,22 @@ class Settings:
                 chosen[name] = _checked(name, name, given, spec.default)
             elif text := environ.get(variable := f"UPSHOT_{name.upper()}", "").strip():
                 chosen[name] = _checked(variable, name, text, spec.default)
-        return cls(**chosen)  # type: ignore[arg-type]  # _checked() gave each the type of its default
+        settings = cls(**chosen)  # type: ignore[arg-type]  # _checked() gave each the type of its default
+        if settings.url.startswith(f"{KafkaAddress.SCHEME}:"):
+            from upshot.delivery.transport import open_transport  # it imports this module
+
+            open_transport(settings)  # says now, and to whoever configures, what is missing
+        return settings
 
 
 def _checked(label: str, name: str, value: object, default: object) -> object:
     """Turn one value into the type of its default, or say what is wrong with it."""
+    if isinstance(default, bool):
+        return _switch(label, value)
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ConfigurationError(f"{label} must be text, not {type(value).__name__}")
-        check = {"url": _url, "api_key": _api_key, "on_full": _on_full}.get(name)
+        check = {"url": _url, "api_key": _api_key, "on_full": _on_full, "spool_dir": _folder}.get(name)
         return check(label, value) if check else value
     try:
         number = float(value) if isinstance(value, (str, int, float)) else math.nan
@@ -90,6 +115,8 @@ def _checked(label: str, name: str, value: object, default: object) -> object:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
         raise ConfigurationError(f"{label} must be a number above 0")
+    if name == "sample_rate" and number > 1:
+        raise ConfigurationError(f"{label} must be above 0 and at most 1")
     if isinstance(default, float):
         return number
     if number != int(number):
@@ -99,15 +126,16 @@ def _checked(label: str, name: str, value: object, default: object) -> object:
 
 def _url(label: str, value: str) -> str:
     value = value.strip().rstrip("/")
+    if value.startswith(f"{KafkaAddress.SCHEME}:"):
+        KafkaAddress.parse(label, value)
+        return value
     try:
         parts = urlsplit(value)
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ConfigurationError(f"{label} is not an address like http://127.0.0.1:8750") from None
-    if parts.scheme == "kafka":
-        raise ConfigurationError(f"{label}: kafka:// addresses come with a later release; send over http:// until then")
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
-        raise ConfigurationError(f"{label} must be an http:// or https:// address")
+        raise ConfigurationError(f"{label} must be an http://, https:// or kafka:// address")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(f"{label} must not hold a user or password; use api_key")
     try:
@@ -127,6 +155,25 @@ def _api_key(label: str, value: str) -> str:
 
 
 def _on_full(label: str, value: str) -> str:
-    if value not in {"drop", "block"}:
-        raise ConfigurationError(f"{label} must be 'drop' or 'block'")
+    if value not in {"drop", "block", "prune"}:
+        raise ConfigurationError(f"{label} must be 'drop', 'block' or 'prune'")
+    return value
+
+
+def _switch(label: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"on": True, "true": True, "1": True, "yes": True, "off": False, "false": False, "0": False, "no": False}
+    if isinstance(value, str) and (chosen := known.get(value.strip().lower())) is not None:
+        return chosen
+    raise ConfigurationError(f"{label} must be on or off")
+
+
+def _folder(label: str, value: str) -> str:
+    path = Path(value).expanduser()
+    try:
+        if path.exists() and not path.is_dir():
+            raise ConfigurationError(f"{label} is a file; it must be a folder, or not exist yet")
+    except (OSError, ValueError):
+        raise ConfigurationError(f"{label} is not a path of a folder") from None
     return value

@@ -6,9 +6,11 @@ import os
 
 from upshot.buffer import Buffer
 from upshot.capture.events import EventEncoder
+from upshot.capture.plain import PlainEncoder
 from upshot.capture.request_id import request_id_source
 from upshot.complaints import Complaints
 from upshot.counters import Ledger
+from upshot.delivery.batch import Kind
 from upshot.settings import Settings
 
 __all__ = ["Writer"]
@@ -20,10 +22,13 @@ class Writer:
     __slots__ = (
         "complaints",
         "encoder",
+        "is_spool_full",
         "labels",
         "ledger",
+        "n_held",
         "new_request_id",
         "next_seq",
+        "plain",
         "predictions",
         "refuses",
         "settings",
@@ -39,19 +44,29 @@ class Writer:
         self.new_request_id = request_id_source()
         self.complaints = Complaints()
         self.encoder = EventEncoder(self.ledger)
-        self.predictions = Buffer(settings.queue_max_events, settings.queue_max_bytes)
+        self.plain = PlainEncoder()
+        watch_from = settings.queue_max_events // 2 if settings.on_full == "prune" else settings.queue_max_events
+        self.predictions = Buffer(settings.queue_max_events, settings.queue_max_bytes, watch_from)
         self.labels = Buffer(settings.queue_max_events, settings.queue_max_bytes)
+        self.n_held = 0
+        """Events that wait in memory behind the queues, because the spool's disk refuses. Changed under the ledger's lock."""
+        self.is_spool_full = False
         self.refuses: str | None = None
         """Why no event is taken: ``after_close`` or ``misconfigured``; None while they are."""
+
+    def buffers(self) -> tuple[tuple[Kind, Buffer], ...]:
+        """The queues. Predictions first, so that a label normally comes after its prediction."""
+        return ("predictions", self.predictions), ("labels", self.labels)
 
     def refuse(self, reason: str) -> None:
         """Take no more events. A queue without room sends callers the long way, where they find the reason."""
         self.refuses = self.refuses or reason
-        self.predictions.max_events = self.labels.max_events = 0
+        for _, buffer in self.buffers():
+            buffer.max_events = buffer.watch_from = 0
 
     def queued(self) -> int:
-        """Events that wait for the sender."""
-        return len(self.predictions.events) + len(self.labels.events)
+        """Events that wait in memory."""
+        return len(self.predictions.events) + len(self.labels.events) + self.n_held
 
     def stats(self) -> dict[str, int]:
         """This writer's counters."""

@@ -51,6 +51,7 @@ class Collector:
         self.always = Reply()
         self.requests: list[Request] = []
         self.stored: list[Any] = []
+        self.reports: list[WriterReport] = []
         self.ending = threading.Event()
         collector = self
 
@@ -81,6 +82,10 @@ class Collector:
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         """Answer one request by script."""
         headers = {name.lower(): value for name, value in handler.headers.items()}
+        if handler.path == "/v1/writers":
+            self.reports += decode(handler.path, headers, body)
+            respond(handler, 200, {}, b'{"accepted": 1, "duplicates": 0, "rejected": 0, "errors": []}')
+            return
         reply = self.replies.popleft() if self.replies else self.always
         try:
             events = decode(handler.path, headers, body)
@@ -103,12 +108,7 @@ class Collector:
         if content is None and reply.status == 200:
             content = {"accepted": len(request.events), "duplicates": 0, "rejected": 0, "errors": []}
         data = content if isinstance(content, bytes) else json.dumps(content or {}).encode()
-        handler.send_response(reply.status)
-        for name, value in reply.headers.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
+        respond(handler, reply.status, reply.headers, data)
 
     @property
     def predictions(self) -> list[Prediction]:
@@ -126,6 +126,16 @@ class Collector:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def respond(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+    """Send an answer."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 def decode(path: str, headers: dict[str, str], body: bytes) -> list[Any]:
@@ -157,6 +167,8 @@ def eventually(check: Callable[[], object], timeout_s: float = 10.0) -> None:
 
 def balance(stats: dict[str, int]) -> int:
     """Accepted events that are in no counter; 0 when the books balance."""
-    return stats["accepted"] - sum(
-        stats[name] for name in ("stored", "duplicates", "rejected", "dropped", "queued", "in_flight")
+    return (
+        stats["accepted"]
+        + stats["recovered"]
+        - sum(stats[name] for name in ("stored", "duplicates", "rejected", "dropped", "queued", "spooled", "in_flight"))
     )

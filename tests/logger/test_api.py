@@ -13,6 +13,7 @@ def test_exported_names_are_these_and_no_others():
     """A name once exported stays; a new one is added here on purpose."""
     assert sorted(upshot.__all__) == [
         "ConfigurationError",
+        "InvalidBatchError",
         "Logger",
         "PayloadTooLargeError",
         "PermanentError",
@@ -43,7 +44,7 @@ def test_signatures_are_those_of_the_contract():
     assert parameters(upshot.retract_label) == (
         "request_id, *, name='label', observed_at=None, item_id='', model=None, source='', label_id=None, tags=None"
     )
-    assert parameters(upshot.flush) == "timeout=None"
+    assert parameters(upshot.flush) == "timeout=None, *, to='server'"
     assert parameters(upshot.close) == "timeout=2.0"
     assert parameters(upshot.stats) == ""
 

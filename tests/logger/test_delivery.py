@@ -162,7 +162,7 @@ def test_a_flush_does_not_wait_for_a_back_off_that_nobody_asked_for(logger, coll
 def test_a_permanent_failure_is_counted_and_said_once(collector, caplog, status):
     """A wrong key does not pass on the second attempt; the log names neither key nor features."""
     collector.always = Reply(status)
-    with upshot.Logger(url=collector.url, api_key="s3cret", model="m", flush_interval_s=0.02) as logger:
+    with upshot.Logger(url=collector.url, api_key="s3cret", model="m", flush_interval_s=0.02, spool=False) as logger:
         for _ in range(3):
             logger.log_prediction({"a": "s3cret"}, 0)
             assert logger.flush(10)
@@ -319,7 +319,7 @@ def test_a_broken_log_handler_of_the_host_does_not_stop_the_sender(collector):
     logging.getLogger("upshot").addHandler(handler)
     try:
         collector.replies.append(Reply(401))
-        with upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02) as logger:
+        with upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, spool=False) as logger:
             logger.log_prediction({}, 0)
             assert logger.flush(10)
             logger.log_prediction({}, 0)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import require
 from tests.logger.collector import Collector
-from upshot.capture.events import encode
+from upshot.capture.plain import encode
 from upshot.delivery.batch import Batch
 from upshot.delivery.transport.http import HttpTransport
 from upshot.errors import TransientError

@@ -82,7 +82,7 @@ def test_a_logger_closed_before_its_first_event_stays_closed(collector):
 def test_close_ends_in_time_when_the_server_hangs(collector):
     """What could not be sent is counted as dropped; what is on its way stays in flight until it is known."""
     collector.always = Reply(hang_s=30)
-    logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, request_timeout_s=0.5)
+    logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, request_timeout_s=0.5, spool=False)
     logger.log_prediction({}, 0)
     eventually(lambda: collector.requests)
     for _ in range(10):
@@ -252,8 +252,9 @@ def test_the_end_of_the_interpreter_sends_what_is_queued(collector):
 
 
 @pytest.mark.parametrize("server", ["refuses", "hangs", "fails"])
-def test_a_dead_server_does_not_hold_up_the_end_of_the_interpreter(collector, server):
+def test_a_dead_server_does_not_hold_up_the_end_of_the_interpreter(collector, server, monkeypatch):
     """Two seconds for the attempt, one or two lines on standard error that say what was lost, and no traceback."""
+    monkeypatch.setenv("UPSHOT_SPOOL", "off")
     url = collector.url
     if server == "refuses":
         url = "http://127.0.0.1:9"

@@ -18,7 +18,7 @@ def stuck(collector):
     collector.replies.append(Reply(hang_s=30))
 
     def make(**options):
-        logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, **options)
+        logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, spool=False, **options)
         made.append(logger)
         logger.log_prediction({}, 0)
         eventually(lambda: collector.requests)

@@ -1,7 +1,6 @@
-"""From the arguments of a call to an encoded event.
+"""The long way from the arguments of a call to bytes: it takes everything, by the conversion table.
 
-Two ways lead to the same bytes on the wire. `PlainPrediction` is the short one, for what most calls are: a dict of
-plain values and a scalar prediction. `EventEncoder` is the long one and takes everything, by the conversion table.
+The short one, for what most calls are, is ``upshot.capture.plain``. Both lead to the same event in the store.
 """
 
 from __future__ import annotations
@@ -15,30 +14,15 @@ import msgspec
 
 from upshot.capture.convert import Converter
 from upshot.capture.moments import moment
+from upshot.capture.plain import encode
 from upshot.counters import Ledger
 from upshot.wire import LabelEvent, Prediction
 
-__all__ = ["SCALAR_TYPES", "EventEncoder", "PlainPrediction", "encode", "is_json"]
-
-encode = msgspec.msgpack.Encoder().encode
-"""Without a hook: a type that msgspec does not know raises, and the long way takes over."""
+__all__ = ["SCALAR_TYPES", "EventEncoder", "is_json"]
 
 SCALAR_TYPES = frozenset({float, int, bool, str})
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
-
-
-class PlainPrediction(msgspec.Struct, gc=False):
-    """The fields of ``wire.Prediction`` that every prediction has, by the same names."""
-
-    request_id: str
-    model: str
-    model_version: str
-    predicted_at: float
-    prediction: float | int | bool | str
-    features: dict[str, object]
-    writer_id: str
-    seq: int
 
 
 def is_json(event: bytes) -> bool:

@@ -11,7 +11,7 @@ import zstandard
 from upshot.capture.events import is_json
 from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, pack
 
-__all__ = ["Batch", "Kind", "batches", "join"]
+__all__ = ["Batch", "Kind", "Packer", "join"]
 
 Kind = Literal["predictions", "labels", "writers"]
 
@@ -28,22 +28,26 @@ class Batch:
     every retry hold the same bytes.
     """
 
-    __slots__ = ("content_type", "kind", "n_events", "payload")
+    __slots__ = ("content_type", "kind", "n_bytes", "n_events", "payload")
 
     content_encoding = "zstd"
 
-    def __init__(self, kind: Kind, content_type: str, n_events: int, payload: bytes) -> None:
+    def __init__(
+        self, kind: Kind, content_type: str, n_events: int, payload: bytes, n_bytes: int | None = None
+    ) -> None:
         self.kind = kind
         self.content_type = content_type
         self.n_events = n_events
         self.payload = payload
+        self.n_bytes = len(payload) if n_bytes is None else n_bytes
+        """Before compression, or (when nobody counted) after it."""
 
     @classmethod
     def of(cls, kind: Kind, content_type: str, events: Sequence[bytes]) -> Batch:
         """Pack and compress encoded events."""
         body = pack(events) if content_type == PACKED_CONTENT_TYPE else b"\n".join((*events, b""))
         payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
-        return cls(kind, content_type, len(events), payload)
+        return cls(kind, content_type, len(events), payload, len(body))
 
     def bodies(self) -> list[bytes]:
         """The uncompressed bodies, one per frame. Raises ``zstandard.ZstdError`` when the payload is damaged."""
@@ -77,13 +81,26 @@ def join(parts: Sequence[Batch]) -> Batch:
     """Several batches of the same kind and form as one, without unpacking them."""
     if len(parts) == 1:
         return parts[0]
+    n_events, n_bytes = sum(part.n_events for part in parts), sum(part.n_bytes for part in parts)
     payload = b"".join([part.payload for part in parts])
-    return Batch(parts[0].kind, parts[0].content_type, sum(part.n_events for part in parts), payload)
+    return Batch(parts[0].kind, parts[0].content_type, n_events, payload, n_bytes)
 
 
-def batches(kind: Kind, events: list[bytes]) -> list[Batch]:
-    """The packed events as one batch; those few that had to be JSON as another, after it."""
-    packed = [event for event in events if not is_json(event)]
-    as_json = [event for event in events if is_json(event)]
-    forms = ((packed, PACKED_CONTENT_TYPE), (as_json, NDJSON_CONTENT_TYPE))
-    return [Batch.of(kind, content_type, part) for part, content_type in forms if part]
+class Packer:
+    """Makes batches of encoded events. For one thread at a time: it keeps its compressor."""
+
+    def __init__(self) -> None:
+        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
+
+    def batches(self, kind: Kind, events: list[bytes]) -> list[Batch]:
+        """The packed events as one batch; those few that had to be JSON as another, after it."""
+        as_json = [event for event in events if is_json(event)]
+        if as_json:
+            packed = [event for event in events if not is_json(event)]
+            json_batch = Batch.of(kind, NDJSON_CONTENT_TYPE, as_json)
+            return [self._packed(kind, packed), json_batch] if packed else [json_batch]
+        return [self._packed(kind, events)]
+
+    def _packed(self, kind: Kind, events: list[bytes]) -> Batch:
+        body = pack(events)
+        return Batch(kind, PACKED_CONTENT_TYPE, len(events), self._compress(body), len(body))

@@ -1,8 +1,8 @@
-"""The thread that takes events from the queues and delivers them, batch by batch.
+"""The thread that takes events from the outbox and delivers them, batch by batch.
 
-It looks at the queues on its own (a caller never wakes it: that costs the caller 6 µs), packs what it finds and hands
-it to the transport. What it holds in its hands is *in flight*: it stays so through every retry, and ends as stored,
-duplicate, rejected or dropped. Nothing here holds the logger itself, so that a forgotten logger can be collected.
+It looks on its own (a caller never wakes it: that costs the caller 6 µs) and hands what it finds to the transport. What
+it holds in its hands is *in flight*: it stays so through every retry, and ends as stored, duplicate, rejected or dropped, or
+goes back to the spool. Nothing here holds the logger itself, so that a forgotten logger can be collected.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable
 
 from upshot.buffer import Buffer
-from upshot.delivery.batch import Batch, Kind, batches
+from upshot.delivery.batch import Batch
+from upshot.delivery.outbox import Outbox
+from upshot.delivery.pace import Pace
+from upshot.delivery.report import ReportSchedule
 from upshot.delivery.transport.contract import Receipt, Transport
-from upshot.errors import PayloadTooLargeError, PermanentError, TransientError
+from upshot.errors import InvalidBatchError, PermanentError, TransientError
 from upshot.writer import Writer
 
 __all__ = ["Sender"]
@@ -25,10 +28,13 @@ _SHORTEST_POLL_S = 0.02
 _FIRST_BACKOFF_S = 0.25
 _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 600.0
+_HELD_FOR_S = 60.0
+"""After a refusal that somebody has to mend, spooled events are tried again so often."""
 _ABANDONED_GRACE_S = 30.0
 """How long the events of a logger that was garbage-collected are still tried for."""
 _SHUTDOWN_GRACE_S = 2.0
 """How long events logged at the very end of the interpreter may hold it up, all together."""
+_REPORT_TIMEOUT_S = 5.0
 _BUGS_PER_BATCH = 3
 _NEVER = float("inf")
 
@@ -36,11 +42,13 @@ _NEVER = float("inf")
 class Sender:
     """Delivers one writer's events. `start` it once; `flush` and `close` may be called from any thread."""
 
-    def __init__(self, writer: Writer, transport: Transport) -> None:
+    def __init__(self, writer: Writer, transport: Transport, outbox: Outbox) -> None:
         self._writer = writer
         self._transport = transport
+        self._outbox = outbox
         self._settings = writer.settings
         self._ledger = writer.ledger
+        self._reports = ReportSchedule(writer)
         self._random = random.Random(os.urandom(16))  # noqa: S311  # jitter; the module's own generator is the host's
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -52,6 +60,9 @@ class Sender:
         self._is_over_said = False
         self._deadline = _NEVER
         self._start_again_at = 0.0
+        self._held_until = 0.0
+        self._is_failing = False
+        self._pace = Pace(writer)
         self._poll_s = min(_SHORTEST_POLL_S, self._settings.flush_interval_s)
 
     # ---- called by the logger ------------------------------------------------------------------------------------
@@ -62,6 +73,8 @@ class Sender:
         When the interpreter is already shutting down (from Python 3.12 on it then starts none), the caller sends its
         events itself.
         """
+        if self._thread is not None:  # several threads made the first call at once
+            return True
         if time.monotonic() < self._start_again_at:
             return False
         thread = threading.Thread(target=self._run, name="upshot-sender", daemon=True)
@@ -70,7 +83,7 @@ class Sender:
         except RuntimeError as error:
             if "shutdown" in str(error):
                 self._deadline = time.monotonic() + _SHUTDOWN_GRACE_S
-                for buffer in (self._writer.predictions, self._writer.labels):
+                for _, buffer in self._writer.buffers():
                     buffer.append = self._appending_at_shutdown(buffer)
                 return True
             self._start_again_at = time.monotonic() + 1.0
@@ -78,6 +91,7 @@ class Sender:
             self._writer.complaints.say()
             return False
         self._thread = thread
+        self._outbox.start()
         return True
 
     def nudge(self) -> None:
@@ -90,11 +104,18 @@ class Sender:
             self._ship_here(timeout_s)
             return self._outstanding() == 0
         with self._flushed:
+            self._held_until = 0.0  # whoever asks may have mended it
             self._flush_asked += 1
             ticket = self._flush_asked
             self._wake.set()
-            self._flushed.wait_for(lambda: self._flush_done >= ticket or not self._is_running(), timeout_s)
+            self._flushed.wait_for(
+                lambda: self._flush_done >= ticket or not self._is_running() or self._is_holding(), timeout_s
+            )
             return self._flush_done >= ticket or self._outstanding() == 0
+
+    def secure(self, timeout_s: float | None) -> bool:
+        """Wait until everything logged before this call is on disk, or settled. False when it is not."""
+        return self._outbox.secure(threading.TIMEOUT_MAX if timeout_s is None else timeout_s)
 
     def begin_close(self, deadline: float) -> None:
         """Take no more events, and try for those that are queued until ``deadline`` (monotonic seconds)."""
@@ -104,14 +125,17 @@ class Sender:
         self._wake.set()
 
     def finish_close(self) -> None:
-        """Wait for the end of the thread, at most until the deadline; then count what is still queued as dropped."""
+        """Wait for the end of the thread, at most until the deadline; then say and count what is lost."""
+        left_s = max(0.0, self._deadline - time.monotonic())
+        if self._outbox.secure(left_s) and self._is_failing:
+            self._deadline = 0.0  # all is on disk, and nobody listens: why wait
         left_s = max(0.0, self._deadline - time.monotonic())
         if self._thread is None:
             self._ship_here(left_s)
             self._transport.close()
         elif self._thread is not threading.current_thread():
             self._thread.join(left_s)
-        self._drop_queued()
+        self._close_outbox()
         self._writer.complaints.say()
 
     def abandon(self) -> None:
@@ -119,15 +143,23 @@ class Sender:
         self._deadline = time.monotonic() + _ABANDONED_GRACE_S
         self._closing = True
 
+    def forget_parent(self) -> None:
+        """In a forked child: this sender's files and connections are the parent's."""
+        self._outbox.close_descriptors()
+
     # ---- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._is_over():
             if self._flush_asked == self._flush_done and not self._closing:
                 self._wake.wait(self._poll_s)
+            elif self._is_holding() and not self._closing:
+                self._wake.wait(_FIRST_BACKOFF_S)
             self._wake.clear()
             self._round()
-        self._drop_queued()
+            self._report()
+        self._report(is_last=True)
+        self._close_outbox()
         self._transport.close()
         self._writer.complaints.say()
         with self._flushed:
@@ -135,28 +167,32 @@ class Sender:
             self._flushed.notify_all()
 
     def _is_over(self) -> bool:
-        return self._closing and (self._writer.queued() == 0 or time.monotonic() >= self._deadline)
+        return self._closing and (self._outstanding() == 0 or time.monotonic() >= self._deadline or self._is_holding())
+
+    def _is_holding(self) -> bool:
+        """Whether the other side refuses us for a reason that somebody has to mend first."""
+        return time.monotonic() < self._held_until
 
     def _round(self) -> None:
-        """Deliver what is queued now: predictions first, so that a label normally comes after its prediction."""
-        writer = self._writer
+        """Deliver what waits now, then some of what former processes left."""
         ticket = self._flush_asked
+        n_events = self._outstanding()
         with self._shipping:
-            n_labels = len(writer.labels.events)
-            n_predictions = len(writer.predictions.events)
             try:
-                self._deliver_from("predictions", writer.predictions, n_predictions)
-                self._deliver_from("labels", writer.labels, n_labels)
+                self._deliver_outbox(n_events)
+                if not self._closing and not self._is_failing:
+                    self._deliver_left(time.monotonic() + self._settings.flush_interval_s)
             except Exception as error:  # noqa: BLE001  # the thread must survive whatever happens
-                writer.complaints.note("sender", f"the sender failed ({type(error).__name__}) and goes on")
+                self._writer.complaints.note("sender", f"the sender failed ({type(error).__name__}) and goes on")
                 with self._ledger.lock:
                     self._ledger.dropped["sender_failed"] += self._ledger.in_flight
                     self._ledger.in_flight = 0
-        self._poll_s = self._next_poll_s(n_predictions + n_labels)
-        writer.complaints.say()
-        if (
-            ticket > self._flush_done and time.monotonic() < self._deadline
-        ):  # else the end of the thread settles the rest
+        if not self._outstanding():
+            self._pace.caught_up()
+        self._poll_s = self._next_poll_s(n_events)
+        self._writer.complaints.say()
+        # When the deadline has come, the end of the thread settles the rest.
+        if ticket > self._flush_done and time.monotonic() < self._deadline and not self._is_holding():
             with self._flushed:
                 self._flush_done = ticket
                 self._flushed.notify_all()
@@ -169,36 +205,55 @@ class Sender:
         quarter_full_s = self._poll_s * self._settings.queue_max_events / 4 / n_events
         return min(interval_s, max(_SHORTEST_POLL_S, quarter_full_s))
 
-    def _deliver_from(self, kind: Kind, buffer: Buffer, n_events: int) -> None:
-        while n_events > 0 and time.monotonic() < self._deadline:
-            with self._ledger.lock:
-                events = buffer.take(min(n_events, self._settings.batch_max_events), self._settings.batch_max_bytes)
-                self._ledger.in_flight += len(events)
-            if not events:
+    def _deliver_outbox(self, n_events: int) -> None:
+        while n_events > 0 and time.monotonic() < self._deadline and not self._is_holding():
+            batch = self._outbox.take()
+            if batch is None:
                 return
-            n_events -= len(events)
-            waiting = batches(kind, events)
-            while waiting:
-                batch = waiting.pop(0)
-                waiting[:0] = self._deliver(batch)
+            n_events -= batch.n_events
+            self._deliver(batch)
 
-    def _deliver(self, batch: Batch) -> list[Batch]:
-        """Send one batch until it is settled. Returns its halves when it was too large."""
+    def _deliver_left(self, until: float) -> None:
+        while time.monotonic() < until and not self._closing and not self._is_failing and not self._is_holding():
+            batch = self._outbox.take_left()
+            if batch is None:
+                return
+            self._deliver(batch)
+
+    def _deliver(self, taken: Batch) -> None:
+        """Settle every event of what was taken, or give the rest of it back."""
+        waiting = [taken]
+        while waiting:
+            batch = waiting.pop(0)
+            parts = self._attempt(batch)
+            if parts is None:
+                self._outbox.give_back(batch.n_events + sum(rest.n_events for rest in waiting))
+                return
+            waiting[:0] = parts
+        self._outbox.done()
+
+    def _attempt(self, batch: Batch) -> list[Batch] | None:
+        """Send one batch until it is settled: an empty list. Its halves when it was refused; None to give it back."""
         failures = bugs = 0
         while True:
             timeout_s = min(self._settings.request_timeout_s, self._deadline - time.monotonic())
             if timeout_s <= 0:
-                self._settle(batch, dropped="close")
-                return []
+                return None
+            if self._flush_asked == self._flush_done and not self._closing:
+                self._pace.wait(self._wake)
             try:
                 receipt = self._transport.send(batch, timeout_s=timeout_s)
-            except PayloadTooLargeError as error:
+            except InvalidBatchError as error:  # too large, or something in it: find out what
+                self._is_failing = False
                 if batch.n_events > 1:
                     return batch.halves()
                 self._complain_of_loss(error, 1)
                 self._settle(batch, dropped=error.reason)
                 return []
             except PermanentError as error:
+                if self._outbox.keeps_refused:
+                    self._hold(error)
+                    return None
                 self._complain_of_loss(error, batch.n_events)
                 self._settle(batch, dropped=error.reason)
                 return []
@@ -213,13 +268,25 @@ class Sender:
                     self._settle(batch, dropped="transport_failed")
                     return []
             else:
+                self._is_failing = False
+                self._held_until = 0.0
                 self._settle(batch, receipt=receipt)
                 return []
+            self._is_failing = True
+            self._pace.after_outage()
             with self._ledger.lock:
                 self._ledger.retries += 1
             self._writer.complaints.say()
             if self._back_off(failures, retry_after_s):
                 failures = 0
+
+    def _hold(self, error: PermanentError) -> None:
+        """Somebody has to mend a setting: keep what is spooled, ask again in a while, and wake who waits in a flush."""
+        self._writer.complaints.note(error.reason, f"{error}; events are kept in the spool until that is mended")
+        self._is_failing = True
+        self._held_until = time.monotonic() + _HELD_FOR_S
+        with self._flushed:
+            self._flushed.notify_all()
 
     def _back_off(self, failures: int, retry_after_s: float | None) -> bool:
         """Wait before the next attempt. True when a flush or close cut it short, which begins the back-off anew."""
@@ -248,6 +315,7 @@ class Sender:
             else:
                 self._ledger.stored += receipt.stored
                 self._ledger.duplicates += receipt.duplicates
+                self._ledger.converted += receipt.converted
                 self._ledger.rejected.update(receipt.rejected)
         if receipt is not None and receipt.rejected:
             for code, n in receipt.rejected.items():
@@ -256,21 +324,32 @@ class Sender:
     def _complain_of_loss(self, error: PermanentError, n_events: int) -> None:
         self._writer.complaints.note(error.reason, f"{error}; {n_events} dropped (stats() counts all)")
 
-    def _drop_queued(self) -> None:
+    def _report(self, *, is_last: bool = False) -> None:
+        """Send our own books to the server, now and then. A report that gets lost is no loss: the next one says it all."""
+        if self._is_failing or not self._reports.is_due(is_last=is_last):
+            return
+        timeout_s = min(_REPORT_TIMEOUT_S, self._deadline - time.monotonic())
+        if timeout_s <= 0:
+            return
+        try:
+            self._transport.send(self._reports.batch(is_last=is_last), timeout_s=timeout_s)
+        except Exception:  # noqa: BLE001  # an older server knows no reports; the events have passed
+            self._reports.failed()
+
+    def _close_outbox(self) -> None:
         """The time is up, in the thread or where somebody waits for it: whoever comes first says what is lost."""
+        n_lost = self._outbox.close()
         with self._ledger.lock:
-            n_queued = self._writer.predictions.clear() + self._writer.labels.clear()
-            self._ledger.dropped["close"] += n_queued
-            n_unsent = self._ledger.dropped["close"] + self._ledger.in_flight
             is_first, self._is_over_said = not self._is_over_said, True
-        if n_unsent and is_first:
+            n_unsent = self._ledger.dropped["close"] + (0 if self._outbox.keeps_refused else self._ledger.in_flight)
+        if (n_lost or n_unsent) and is_first:
             self._writer.complaints.note(
                 "close", f"closed with {n_unsent} events unsent: the time to send them ran out"
             )
 
     def _outstanding(self) -> int:
         with self._ledger.lock:
-            return self._writer.queued() + self._ledger.in_flight
+            return self._writer.queued() + self._ledger.spooled + self._ledger.in_flight
 
     # ---- without the thread ------------------------------------------------------------------------------------------
 
@@ -286,7 +365,7 @@ class Sender:
 
     def _ship_here(self, timeout_s: float | None) -> None:
         """Deliver in the calling thread what is queued, in at most this time."""
-        if not self._writer.queued():
+        if not self._outstanding():
             return
         kept = self._deadline
         if timeout_s is not None:

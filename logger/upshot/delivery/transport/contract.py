@@ -24,6 +24,8 @@ class Receipt:
     duplicates: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     """By code: how many events the server refused, and why."""
+    converted: int = 0
+    """How many of their values the server could only keep as ``repr``."""
 
 
 class Transport(Protocol):
@@ -33,8 +35,8 @@ class Transport(Protocol):
         """Deliver the batch, or raise.
 
         May block up to about ``timeout_s``. After TransientError the caller sends the same batch again, so the other
-        side must know an event it has seen before. After PayloadTooLargeError it sends the halves; after
-        PermanentError nothing.
+        side must know an event it has seen before. After InvalidBatchError (which
+        PayloadTooLargeError is one of) it sends the halves; after any other PermanentError nothing for a while.
         """
         ...
 

@@ -17,12 +17,13 @@ import msgspec
 from upshot._version import __version__
 from upshot.delivery.batch import Batch
 from upshot.delivery.transport.contract import Receipt
-from upshot.errors import PayloadTooLargeError, PermanentError, TransientError
+from upshot.errors import InvalidBatchError, PayloadTooLargeError, PermanentError, TransientError
 
 __all__ = ["HttpTransport"]
 
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _PASSING = frozenset({408, 425, 429})  # besides 5xx
+_ABOUT_THE_BATCH = frozenset({400, 415})
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -49,6 +50,8 @@ class HttpTransport:
             raise PayloadTooLargeError(message)
         if status >= 500 or status in _PASSING:
             raise TransientError(message, retry_after_s=_retry_after_s(headers.get("Retry-After")))
+        if status in _ABOUT_THE_BATCH:
+            raise InvalidBatchError(message, reason=f"http_{status}")
         raise PermanentError(message, reason=f"http_{status}")
 
     def close(self) -> None:
@@ -103,6 +106,7 @@ class _Answer(msgspec.Struct):
     duplicates: _Count
     rejected: _Count
     errors: list[_Error] = []
+    converted: _Count = 0
 
 
 def _receipt(status: int, body: bytes, n_events: int) -> Receipt:
@@ -125,7 +129,7 @@ def _receipt(status: int, body: bytes, n_events: int) -> Receipt:
         rejected[code] = min(n, n_refused - rejected.total())
     if rest := n_refused - rejected.total():
         rejected["other"] += rest
-    return Receipt(answer.accepted, answer.duplicates, +rejected)
+    return Receipt(answer.accepted, answer.duplicates, +rejected, answer.converted)
 
 
 def _retry_after_s(header: str | None) -> float | None:
