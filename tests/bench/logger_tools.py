@@ -30,6 +30,7 @@ __all__ = ["CONTENDERS", "TOOLS", "Addresses", "Opened", "has_kafka", "has_spool
 Call = Callable[[str, dict[str, object], float], object]
 MODEL, VERSION = "fraud", "12"
 KAFKA_LINGER_MS = 50
+FLUSH_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,21 @@ def floor(addresses: Addresses) -> Opened:
     return Opened(lambda request_id, features, score: no_op(features, score, request_id=request_id), lambda: None)
 
 
-def open_upshot(addresses: Addresses, url: str, *, makes_id: bool = False, **options: Any) -> Opened:
+def open_logger(addresses: Addresses, url: str, **options: Any) -> upshot.Logger:
     """Our logger with its default settings, but for those given; its spool lies in a folder of its own."""
     logging.getLogger("upshot").addHandler(logging.NullHandler())  # its warnings are not for the table
     if has_spool():
         options["spool_dir"] = tempfile.mkdtemp(dir=addresses.folder)
-    logger = upshot.Logger(url=url, model=MODEL, model_version=VERSION, **options)
+    return upshot.Logger(url=url, model=MODEL, model_version=VERSION, **options)
+
+
+def open_upshot(addresses: Addresses, url: str, *, makes_id: bool = False, **options: Any) -> Opened:
+    """Our logger, given a request ID or making one."""
+    logger = open_logger(addresses, url, **options)
     log = logger.log_prediction
     given: Call = lambda request_id, features, score: log(features, score, request_id=request_id)  # noqa: E731
     made: Call = lambda request_id, features, score: log(features, score)  # noqa: E731
-    return Opened(made if makes_id else given, lambda: logger.flush(60), logger.stats)
+    return Opened(made if makes_id else given, lambda: logger.flush(FLUSH_TIMEOUT_S), logger.stats)
 
 
 def upshot_http(addresses: Addresses) -> Opened:
@@ -126,6 +132,19 @@ def upshot_http_memory(addresses: Addresses) -> Opened:
 def upshot_http_uuid(addresses: Addresses) -> Opened:
     """Over HTTP, making the request ID."""
     return open_upshot(addresses, addresses.http, makes_id=True)
+
+
+def upshot_http_tags(addresses: Addresses) -> Opened:
+    """Over HTTP, with a tag and an entity."""
+    logger = open_logger(addresses, addresses.http)
+    log = logger.log_prediction
+    return Opened(
+        lambda request_id, features, score: log(
+            features, score, request_id=request_id, tags={"channel": "web"}, entities={"user": "u-17"}
+        ),
+        lambda: logger.flush(FLUSH_TIMEOUT_S),
+        logger.stats,
+    )
 
 
 def upshot_http_away(addresses: Addresses) -> Opened:
@@ -277,7 +296,7 @@ def confluent(addresses: Addresses) -> Opened:
         lambda request_id, features, score: produce(
             "bench.confluent", orjson.dumps(as_event(request_id, features, score))
         ),
-        lambda: producer.flush(60),
+        lambda: producer.flush(FLUSH_TIMEOUT_S),
     )
 
 
@@ -293,7 +312,7 @@ def confluent_counted(addresses: Addresses) -> Opened:
         producer.produce("bench.confluent", orjson.dumps(as_event(request_id, features, score)), on_delivery=delivered)
         producer.poll(0)
 
-    return Opened(call, lambda: producer.flush(60), lambda: dict(books))
+    return Opened(call, lambda: producer.flush(FLUSH_TIMEOUT_S), lambda: dict(books))
 
 
 def confluent_producer(addresses: Addresses) -> Any:
@@ -332,6 +351,7 @@ TOOLS: dict[str, Tool] = {
         "upshot, Kafka, no spool", upshot_kafka_memory, needs=_needs("broker", "kafka", "spool")
     ),
     "upshot-uuid": Tool("upshot, HTTP, makes the UUIDv7", upshot_http_uuid, _OURS_AT),
+    "upshot-tags": Tool("upshot, HTTP, with tag and entity", upshot_http_tags, _OURS_AT),
     "upshot-numpy": Tool("upshot, HTTP, 20 numpy float32", upshot_http, _OURS_AT, has_numpy=True),
     "upshot-http-away": Tool("upshot, HTTP, server away", upshot_http_away, server="away"),
     "upshot-http-hangs": Tool("upshot, HTTP, server hangs", upshot_http, server="hangs"),
