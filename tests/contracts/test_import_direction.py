@@ -72,6 +72,13 @@ def test_a_library_is_met_at_its_border_only(library: str) -> None:
     assert users <= BORDERS[library]
 
 
+def test_the_sdk_meets_pyarrow_for_frames_alone() -> None:
+    """Who logs no frames needs no pyarrow."""
+    for file in files("upshot"):
+        if "pyarrow" in {name.partition(".")[0] for name in imports(file)}:
+            assert file.parent == ROOT / "logger/upshot/capture/frames", file
+
+
 def test_the_web_framework_lives_in_the_server_package_only() -> None:
     """FastAPI and Starlette are met by upshot_server alone."""
     for package in ORDER[:-1]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from upshot.capture.frames.books import drop, length
 from upshot.capture.frames.layout import Layout
+from upshot.capture.redaction import Redaction
 from upshot.delivery.batch import Batch
 from upshot.writer import Writer
 
@@ -27,11 +28,15 @@ def log_frame(
     model_version: str,
     submit: Callable[[Batch], bool],
     batch_rows: int = 10_000,
+    max_batch_bytes: int = 4 * 1024 * 1024,
+    redaction: Redaction | None = None,
 ) -> Sequence[str]:
     """Hand the rows of a frame to ``submit``, batch by batch. Returns the request ID of each row, as a pyarrow array.
 
-    ``submit`` takes a batch over: from then on its events are counted there, also when it drops them and returns False. What does
-    not get so far is counted here, by these reasons: ``no_pyarrow``, ``no_column``, ``no_model``, ``too_large``, ``failed``.
+    A batch is of at most ``batch_rows`` rows and about ``max_batch_bytes`` bytes before compression: besides the frame, that
+    much memory is used at a time. ``submit`` takes a batch over: from then on its events are counted there, also when it drops
+    them and returns False. What does not get so far is counted here, by these reasons: ``no_pyarrow``, ``no_column``,
+    ``no_model``, ``too_large``, ``failed``.
     """
     try:
         from upshot.capture.frames import log  # pyarrow is loaded here, and only by who logs frames
@@ -40,4 +45,4 @@ def log_frame(
         drop(writer, n_rows, "no_pyarrow", "log_frame needs pyarrow: pip install 'upshot[frames]'")
         writer.complaints.say()
         return [writer.new_request_id() for _ in range(n_rows)]
-    return log.log_frame(writer, frame, layout, model, model_version, submit, batch_rows)
+    return log.log_frame(writer, frame, layout, model, model_version, submit, batch_rows, max_batch_bytes, redaction)

@@ -10,10 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["body", "events", "halves"]
+from upshot.capture.frames.names import field_of
 
-_MAPPINGS = {"probability": "probabilities", "feature": "features", "entity": "entities", "tag": "tags"}
-"""First part of a column's name -> field of the event."""
+__all__ = ["body", "events", "halves"]
 
 
 def body(table: Any) -> bytes:
@@ -36,17 +35,20 @@ def events(arrow_body: bytes) -> list[dict[str, Any]]:
     table = _table(arrow_body)
     made: list[dict[str, Any]] = [{} for _ in range(table.num_rows)]
     for name, column in zip(table.column_names, table.columns, strict=True):
-        first, _, key = name.partition("__")
-        field = _MAPPINGS.get(first, "") if key else ""
+        field, key = field_of(name)
         if pa.types.is_timestamp(column.type):
             values = [None if us is None else us / 1e6 for us in column.cast(pa.int64()).to_pylist()]
+        elif pa.types.is_map(column.type):
+            values = [value and dict(value) for value in column.to_pylist()]
         else:
             values = column.to_pylist()
         for event, value in zip(made, values, strict=True):
-            if field == "features" or (field and value is not None):
+            if value is None and field not in ("features", "inputs"):
+                continue
+            if key is None:
+                event[field] = value
+            else:
                 event.setdefault(field, {})[key] = value
-            elif not field and value is not None:
-                event[name] = value
     return made
 
 

@@ -7,28 +7,37 @@ objects) are gone through value by value.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from upshot.capture.convert import Converter, as_text
+from upshot.capture.convert import as_text, duration_text
+from upshot.capture.frames.place import Place
 
-__all__ = ["OnRepr", "by_value", "event_column", "moment_column", "number_column", "text_column"]
+__all__ = [
+    "bool_column",
+    "by_value",
+    "event_column",
+    "id_column",
+    "moment_column",
+    "number_column",
+    "scalar_column",
+    "screened",
+    "text_column",
+    "without_nested",
+]
 
-OnRepr = Callable[[], object]
-"""Called for each value that could only be kept as text."""
-
-_NUMBER_LISTS = (pa.list_(pa.int64()), pa.list_(pa.float64()), pa.list_(pa.bool_()))
 _NO_FRACTION = r"\.000000(?:000)?(\+00:00)?$"
 _ONLY_MICROSECONDS = r"(\.\d{6})000(\+00:00)?$"
 _NO_MOMENT_US = 2.0**62
 """What lies beyond is no moment in any unit; cut to this, it is still refused by the server."""
 
 
-def event_column(column: Any, on_repr: OnRepr) -> Any:
-    """A column of features, predictions or actions, as an array of a type that events can hold."""
+def event_column(column: Any, place: Place) -> Any:
+    """A column of features or inputs, as an array of a type that events can hold, or that the reader of an event makes into one."""
     column = _plain(column)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or kind == pa.uint64():
@@ -47,33 +56,65 @@ def event_column(column: Any, on_repr: OnRepr) -> Any:
         try:
             return column.cast(pa.string())
         except pa.ArrowInvalid:  # no UTF-8
-            pass
-    return by_value(column.to_pylist(), on_repr)
+            return column.cast(pa.large_binary())
+    return column if _is_left_to_the_reader(kind) else by_value(column.to_pylist(), place)
 
 
-def text_column(column: Any, on_repr: OnRepr) -> Any:
-    """A column of IDs, entities or tags, as text. Nulls stay null."""
-    column = event_column(column, on_repr)
+def scalar_column(column: Any, place: Place) -> Any:
+    """A column of predictions or actions: numbers, bools or texts."""
+    column = event_column(column, place)
     kind = column.type
-    if pa.types.is_string(kind):
+    if pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_null(kind):
+        return column
+    values = by_value(column.to_pylist(), place)
+    return _as_repr(values.to_pylist(), place) if _is_list(values.type) else values
+
+
+def text_column(column: Any, place: Place) -> Any:
+    """A column of tags, as text. Null and NaN are null."""
+    column = scalar_column(column, place)
+    if not pa.types.is_floating(column.type):
+        return column.cast(pa.string())
+    coded = _without_nan(column).dictionary_encode()  # as Python writes it, 17.0 and not 17; each different value once
+    return _texts(coded.dictionary.to_pylist()).take(coded.indices)
+
+
+def id_column(column: Any, place: Place) -> Any:
+    """A column of IDs, as text. Floats that are whole numbers all of them are integers: pandas makes floats of those with gaps."""
+    column = scalar_column(column, place)
+    if pa.types.is_floating(column.type):
+        with contextlib.suppress(pa.ArrowInvalid):
+            column = _without_nan(column).cast(pa.int64())
+    return text_column(column, place)
+
+
+def number_column(column: Any, place: Place) -> Any:
+    """A column of probabilities or attributions, as doubles. Raises TypeError when it holds no numbers."""
+    column = scalar_column(column, place)
+    kind = column.type
+    if pa.types.is_floating(kind) or pa.types.is_null(kind):
         return column
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.cast(pa.string())
-    if pa.types.is_floating(kind):  # as Python writes it, 17.0 and not 17; each different value once
-        coded = column.dictionary_encode()
-        return _texts(coded.dictionary.to_pylist()).take(coded.indices)
-    return _texts(column.to_pylist())
+        return column.cast(pa.float64(), safe=False)
+    raise TypeError
 
 
-def number_column(column: Any, on_repr: OnRepr) -> Any:
-    """A column of probabilities: doubles where it holds numbers; anything else as it is, for the server to refuse."""
-    column = event_column(column, on_repr)
-    is_number = pa.types.is_integer(column.type) or pa.types.is_boolean(column.type) or pa.types.is_null(column.type)
-    return column.cast(pa.float64(), safe=False) if is_number else column
+def bool_column(column: Any, place: Place) -> Any:
+    """A column of yes and no: bools, or numbers that are 0 or 1. Raises TypeError when it holds something else."""
+    column = scalar_column(column, place)
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return column
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise TypeError
+    column = _without_nan(column) if pa.types.is_floating(kind) else column
+    if not pc.all(pc.is_in(column, pa.array([0, 1, None], kind))).as_py():
+        raise TypeError
+    return column.cast(pa.bool_())
 
 
-def moment_column(column: Any, now_s: float) -> Any:
-    """A column of moments as ``timestamp[us, UTC]``; null and NaN are now (Unix seconds).
+def moment_column(column: Any, else_s: float | None) -> Any:
+    """A column of moments as ``timestamp[us, UTC]``; null and NaN become ``else_s`` (Unix seconds), or stay null.
 
     Takes timestamps (without a zone they are UTC), dates, Unix seconds, and RFC 3339 text with an offset. What is none of these is
     passed on as text, for the server to refuse.
@@ -87,24 +128,23 @@ def moment_column(column: Any, now_s: float) -> Any:
         moments = column.cast(pa.timestamp("us")).cast(utc)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         microseconds = pc.round(pc.multiply(column.cast(pa.float64(), safe=False), 1e6))
-        microseconds = pc.if_else(pc.is_nan(microseconds), None, microseconds)
+        microseconds = _without_nan(microseconds)
         microseconds = pc.min_element_wise(
             pc.max_element_wise(microseconds, -_NO_MOMENT_US, skip_nulls=False), _NO_MOMENT_US, skip_nulls=False
         )
         moments = microseconds.cast(pa.int64()).cast(utc)
     else:
-        column = text_column(column, lambda: None)
+        column = column.cast(pa.string())
         try:
             moments = column.cast(utc)
         except pa.ArrowInvalid:
             return column
-    return moments.fill_null(pa.scalar(round(now_s * 1e6), pa.int64()).cast(utc))
+    return moments if else_s is None else moments.fill_null(pa.scalar(round(else_s * 1e6), pa.int64()).cast(utc))
 
 
-def by_value(values: Sequence[object], on_repr: OnRepr) -> Any:
+def by_value(values: Sequence[object], place: Place) -> Any:
     """The slow way: each value by the table. An array of one type, or of text when the values have several."""
-    convert = Converter(on_repr).value
-    plain = [convert(value) for value in values]
+    plain = [place.value(row, value) for row, value in enumerate(values)]
     kinds = {type(value) for value in plain} - {type(None)}
     if len(kinds) <= 1 and kinds != {str}:
         try:
@@ -112,11 +152,39 @@ def by_value(values: Sequence[object], on_repr: OnRepr) -> Any:
         except (pa.ArrowException, OverflowError):  # lists of different numbers, integers beyond 64 bits
             pass
         else:
-            if not _is_list(column.type) or column.type in _NUMBER_LISTS:
+            if not _is_list(column.type) or _is_number(column.type.value_type):
                 return column
-    for value in plain:
+    return _as_repr(plain, place)
+
+
+def without_nested(column: Any, place: Place) -> Any:
+    """The column; where it holds nested values or bytes, each converted (and redacted) by itself instead of by the reader."""
+    column = _plain(column)
+    kind = column.type
+    is_flat = not pa.types.is_nested(kind) or (_is_list(kind) and _is_number(kind.value_type))
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return column if is_flat and not is_bytes else by_value(column.to_pylist(), place)
+
+
+def screened(column: Any, text: Callable[[str], str | None], place: Place) -> tuple[Any, int]:
+    """A column of texts with ``text`` applied to each, and how many that changed or removed (None)."""
+    coded = column.dictionary_encode()  # each different value once
+    before = coded.dictionary.to_pylist()
+    after = [text(value) for value in before]
+    odd = [i for i, value in enumerate(after) if value is not before[i]]
+    if not odd:
+        return column, 0
+    changed = pc.is_in(coded.indices, pa.array(odd, coded.indices.type))
+    rows = pc.indices_nonzero(changed).to_pylist()
+    for row in rows:
+        place.redacted(row)
+    return pa.array(after, pa.string()).take(coded.indices), len(rows)
+
+
+def _as_repr(plain: Sequence[object], place: Place) -> Any:
+    for row, value in enumerate(plain):
         if value is not None and type(value) is not str:
-            on_repr()
+            place.kept_as_text(row)
     return _texts(plain)
 
 
@@ -127,6 +195,10 @@ def _texts(plain: Sequence[object]) -> Any:
     except UnicodeEncodeError:  # a lone surrogate has no UTF-8
         valid = [text and text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
         return pa.array(valid, pa.string())
+
+
+def _without_nan(column: Any) -> Any:
+    return pc.if_else(pc.is_nan(column), None, column)
 
 
 def _plain(column: Any) -> Any:
@@ -148,36 +220,54 @@ def _plain(column: Any) -> Any:
 
 
 def _is_list(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_leaf(kind: Any) -> bool:
     tests = (
-        pa.types.is_list,
-        pa.types.is_large_list,
-        pa.types.is_fixed_size_list,
-        pa.types.is_list_view,
-        pa.types.is_large_list_view,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_null,
     )
-    return any(test(kind) for test in tests)
+    return _is_number(kind) or any(test(kind) for test in tests)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _is_left_to_the_reader(kind: Any) -> bool:
+    """What the reader rule of `upshot.wire` is for: shallow enough for every reader of Arrow."""
+    if _is_list(kind):
+        return _is_leaf(kind.value_type)
+    if pa.types.is_map(kind):
+        return _is_leaf(kind.key_type) and _is_leaf(kind.item_type)
+    if pa.types.is_struct(kind):
+        return all(_is_leaf(field.type) for field in kind)
+    return False
 
 
 def _numbers(column: Any) -> Any | None:
-    """A column of lists of numbers; None when something else is in them, null among it."""
+    """A column of lists of numbers as lists of int64, uint64, double or bool; None when it is none."""
     inner = column.type.value_type
-    if inner == pa.uint64() or pa.types.is_boolean(inner):
-        target = inner
-    elif pa.types.is_integer(inner):
-        target = pa.int64()
-    elif pa.types.is_floating(inner) or (pa.types.is_null(inner) and not len(column.flatten())):
-        target = pa.float64()
-    else:
+    if not _is_number(inner):
         return None
-    return None if column.flatten().null_count else column.cast(pa.list_(target))
+    if pa.types.is_floating(inner):
+        inner = pa.float64()
+    elif not pa.types.is_boolean(inner) and inner != pa.uint64():
+        inner = pa.int64()
+    return column.cast(pa.list_(inner))
 
 
 def _temporal(column: Any) -> Any:
-    """Moments, dates and times as ISO 8601 text as Python writes it; durations as seconds."""
+    """Moments, dates and times as ISO 8601 text as Python writes it, and durations."""
     kind = column.type
     if pa.types.is_duration(kind):
-        ticks_per_s = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
-        return pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), ticks_per_s)
+        coded = column.cast(pa.int64()).dictionary_encode()  # each different value once
+        ns_each = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}[kind.unit]
+        return _texts([duration_text(ticks * ns_each) for ticks in coded.dictionary.to_pylist()]).take(coded.indices)
     if pa.types.is_date(kind):
         return column.cast(pa.date32()).cast(pa.string())
     if pa.types.is_time(kind):

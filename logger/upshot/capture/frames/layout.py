@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Layout", "MissingColumnError"]
+__all__ = ["Layout", "MissingColumnError", "UnreadableColumnError"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,12 @@ class Layout:
     """Type -> column."""
     tags: Mapping[str, str] | None = None
     """Tag -> column."""
+    feature_times: Mapping[str, str] | None = None
+    """Feature -> column of moments."""
+    inputs: Mapping[str, str] | None = None
+    """Input -> column."""
+    attributions: Mapping[str, str] | None = None
+    """Feature -> column of contributions."""
     action: str | None = None
     propensity: str | float | None = None
     """A column, or one number for all rows."""
@@ -40,3 +46,11 @@ class MissingColumnError(Exception):
         super().__init__(column, role)
         self.column = column
         self.role = role
+
+
+class UnreadableColumnError(Exception):
+    """A column without which rows are no predictions cannot be converted."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.column = column

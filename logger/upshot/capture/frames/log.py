@@ -10,18 +10,20 @@ import zstandard
 from upshot.capture.frames.body import body
 from upshot.capture.frames.books import drop, drop_numbered, length, raise_by
 from upshot.capture.frames.ids import concat, new_request_ids, next_seqs
-from upshot.capture.frames.layout import Layout, MissingColumnError
+from upshot.capture.frames.layout import Layout, MissingColumnError, UnreadableColumnError
 from upshot.capture.frames.source import Rows, open_frame
 from upshot.capture.frames.table import TableMaker, pieces, without_too_large
+from upshot.capture.redaction import Redaction
+from upshot.capture.sampling import Sampler
 from upshot.delivery.batch import Batch
 from upshot.wire import ARROW_CONTENT_TYPE
 from upshot.writer import Writer
 
 __all__ = ["log_frame"]
 
-_MAX_BATCH_BYTES = 4 * 1024 * 1024
-"""Of a batch before compression. A few of them are all that is held in memory besides the frame."""
 _ZSTD_LEVEL = 1
+_MAX_ROWS = 50_000
+"""More than this a server does not take in one request."""
 
 
 def log_frame(
@@ -32,6 +34,8 @@ def log_frame(
     model_version: str,
     submit: Callable[[Batch], bool],
     batch_rows: int,
+    max_batch_bytes: int,
+    redaction: Redaction | None,
 ) -> Sequence[str]:
     """See `upshot.capture.frames.log_frame`."""
 
@@ -43,20 +47,22 @@ def log_frame(
 
     if not model:
         return none("no_model", "predictions without a model are dropped: give model= or set UPSHOT_MODEL")
-    constants = {"model": model, "model_version": model_version, "writer_id": writer.writer_id}
+    constants: dict[str, str | float] = {"model": model, "model_version": model_version, "writer_id": writer.writer_id}
+    if writer.settings.sample_rate < 1:
+        constants["keep_probability"] = writer.settings.sample_rate
     try:
         opened = open_frame(frame)
-        maker = TableMaker(opened, layout, constants)
+        maker = TableMaker(opened, layout, constants, redaction, writer.ledger.redacted.next)
     except MissingColumnError as missing:
         return none(
             "no_column", f"log_frame: the frame has no column {missing.column[:200]!r}, given as {missing.role}"
         )
     except Exception as error:  # noqa: BLE001  # whatever the code of the frame raises
         return none("failed", f"log_frame cannot read a {type(frame).__name__} ({type(error).__name__})")
-    run = _Run(writer, maker, submit)
+    run = _Run(writer, maker, submit, max_batch_bytes)
     parts = []
     try:
-        for rows in opened.rows(batch_rows):
+        for rows in opened.rows(max(1, min(int(batch_rows), _MAX_ROWS))):
             parts.append(maker.request_ids(rows))
             run.log(rows, parts[-1])
     except Exception as error:  # noqa: BLE001  # the frame broke off
@@ -70,30 +76,45 @@ def log_frame(
 class _Run:
     """One frame on its way."""
 
-    def __init__(self, writer: Writer, maker: TableMaker, submit: Callable[[Batch], bool]) -> None:
+    def __init__(
+        self, writer: Writer, maker: TableMaker, submit: Callable[[Batch], bool], max_batch_bytes: int
+    ) -> None:
         self._writer = writer
         self._maker = maker
         self._submit = submit
+        self._max_batch_bytes = max_batch_bytes
+        self._max_event_bytes = writer.settings.event_max_bytes
+        rate = writer.settings.sample_rate
+        self._sampler = Sampler(rate) if rate < 1 else None
         self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
 
     def log(self, rows: Rows, request_ids: Any) -> None:
         """Number these rows, make batches of them and hand those over."""
         writer = self._writer
-        n_left = rows.n
+        keeps = self._keeps(request_ids)
+        n_left = rows.n if keeps is None else sum(keeps)
+        raise_by(writer.ledger.sampled_out.next, rows.n - n_left)
         seqs = next_seqs(writer.next_seq, n_left)
         try:
-            columns = {"request_id": request_ids, **self._maker.columns(rows), "seq": seqs}
-            max_bytes = writer.settings.event_max_bytes
-            table = without_too_large(columns, max_bytes)
-            if n_too_large := n_left - table.num_rows:
+            table = self._maker.table(rows, request_ids, keeps, seqs)
+            fitting = without_too_large(table, self._max_event_bytes)
+            if n_too_large := table.num_rows - fitting.num_rows:
                 n_left -= n_too_large
-                drop_numbered(writer, n_too_large, "too_large", f"rows above {max_bytes} bytes")
-            for piece in pieces(table, _MAX_BATCH_BYTES):
-                batch = Batch("predictions", ARROW_CONTENT_TYPE, piece.num_rows, self._compress(body(piece)))
-                n_left -= batch.n_events
-                self._submit(batch)
+                drop_numbered(writer, n_too_large, "too_large", f"log_frame: rows above {self._max_event_bytes} bytes")
+            for piece in pieces(fitting, self._max_batch_bytes):
+                content = body(piece)
+                payload = self._compress(content)
+                n_left -= piece.num_rows
+                self._submit(Batch("predictions", ARROW_CONTENT_TYPE, piece.num_rows, payload, len(content)))
+        except UnreadableColumnError as error:
+            why = f"log_frame: column {error.column[:200]!r} cannot be what it is named for"
+            drop_numbered(writer, n_left, "failed", why)
         except Exception as error:  # noqa: BLE001  # rows that cannot be encoded must not cost those after them
             drop_numbered(writer, n_left, "failed", f"log_frame could not encode rows ({type(error).__name__})")
+
+    def _keeps(self, request_ids: Any) -> list[bool] | None:
+        """Which rows are kept; None when all are."""
+        return None if self._sampler is None else list(map(self._sampler.keeps, request_ids.to_pylist()))
 
     def say(self) -> None:
         """Say what was left out and what was kept as text: here, a batch job may not live to the sender's next round."""
@@ -109,7 +130,7 @@ class _Run:
         for column in self._maker.unreadable:
             why = f"log_frame: column {column[:200]!r} cannot be read; rows are logged without it"
             writer.complaints.note(why, why)
-        for column, n in self._maker.kept_as_text.items():
+        for column, n in (+self._maker.kept_as_text).items():
             raise_by(writer.ledger.converted_repr.next, n)
             why = f"log_frame: column {column[:200]!r} holds values that no event can hold; they are kept as text"
             writer.complaints.note(why, why)

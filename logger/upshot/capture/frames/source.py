@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from upshot.capture.frames.columns import OnRepr, by_value
+from upshot.capture.frames.columns import by_value
+from upshot.capture.frames.place import Place
 
 __all__ = ["Frame", "Rows", "open_frame"]
 
@@ -17,8 +18,8 @@ class Rows(Protocol):
 
     n: int
 
-    def column(self, position: int, on_repr: OnRepr) -> Any:
-        """One column of them, as an Arrow array. ``on_repr`` is called for each value that could only be kept as text."""
+    def column(self, position: int, place: Place) -> Any:
+        """One column of them, as an Arrow array. ``place`` notes values that must be converted one by one."""
         ...
 
 
@@ -71,7 +72,7 @@ class _ArrowRows:
         self._parts = parts
         self.n = n
 
-    def column(self, position: int, on_repr: OnRepr) -> Any:  # of the contract
+    def column(self, position: int, place: Place) -> Any:  # of the contract
         if len(self._parts) == 1:
             return self._parts[0].column(position)
         return pa.chunked_array([part.column(position) for part in self._parts])
@@ -94,7 +95,7 @@ class _PandasRows:
         self._part = part
         self.n = len(part)
 
-    def column(self, position: int, on_repr: OnRepr) -> Any:
+    def column(self, position: int, place: Place) -> Any:
         series = self._part.iloc[:, position]
         dtype = series.dtype
         if type(dtype).__module__.partition(".")[0] == "numpy" and dtype.kind == "f":
@@ -102,7 +103,7 @@ class _PandasRows:
         try:
             return pa.array(series)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            return by_value(series.tolist(), on_repr)
+            return by_value(series.tolist(), place)
 
 
 def _with_readable_columns(frame: Any) -> Any:

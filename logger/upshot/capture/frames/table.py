@@ -11,19 +11,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from upshot.capture.convert import Converter, as_text
-from upshot.capture.frames.columns import OnRepr, event_column, moment_column, number_column, text_column
+from upshot.capture.flags import REDACTED, Flags
+from upshot.capture.frames.books import raise_by
+from upshot.capture.frames.columns import (
+    bool_column,
+    event_column,
+    id_column,
+    moment_column,
+    number_column,
+    scalar_column,
+    screened,
+    text_column,
+    without_nested,
+)
 from upshot.capture.frames.ids import new_request_ids
-from upshot.capture.frames.layout import Layout, MissingColumnError
+from upshot.capture.frames.layout import Layout, MissingColumnError, UnreadableColumnError
+from upshot.capture.frames.names import column_name, field_of, place_of
+from upshot.capture.frames.place import Place
 from upshot.capture.frames.source import Frame, Rows
 from upshot.capture.moments import moment
+from upshot.capture.redaction import MASK, Redaction
 
 __all__ = ["TableMaker", "pieces", "without_too_large"]
 
-_Form = Literal["value", "number", "text", "moment"]
-_BY_FORM: dict[_Form, Callable[[Any, OnRepr], Any]] = {
+_Form = Literal["value", "scalar", "number", "bool", "text", "id", "moment"]
+_BY_FORM: dict[_Form, Callable[[Any, Place], Any]] = {
     "value": event_column,
+    "scalar": scalar_column,
     "number": number_column,
+    "bool": bool_column,
     "text": text_column,
+    "id": id_column,
 }
 _VITAL = frozenset({"item_id", "prediction", "predicted_at"})
 """Without these a row is not what was served."""
@@ -32,12 +50,26 @@ _VITAL = frozenset({"item_id", "prediction", "predicted_at"})
 class TableMaker:
     """Makes tables of one frame's rows. Raises MissingColumnError when the frame cannot be read by its layout."""
 
-    def __init__(self, frame: Frame, layout: Layout, constants: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        layout: Layout,
+        constants: Mapping[str, str | float],
+        redaction: Redaction | None = None,
+        on_redacted: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._redaction = redaction
+        self._on_redacted = on_redacted
+        self._convert = Converter(_ignore)
+        self._convert_redacted = Converter(_ignore, redaction, on_redacted)
         self._names = frame.names
-        self._position = {name: i for i, name in reversed(list(enumerate(frame.names)))}  # of two, the first
+        self._position: dict[str, int] = {}
+        for position, name in enumerate(frame.names):
+            self._position.setdefault(name, position)  # of two, the first
         self._columns: dict[str, tuple[int, _Form]] = {}
-        self._constants: dict[str, Any] = {name: pa.scalar(text, pa.string()) for name, text in constants.items()}
+        self._constants: dict[str, Any] = {name: pa.scalar(value) for name, value in constants.items()}
         self._now_s = time.time()
+        self._flags: dict[int, Flags] = {}
         self._classes: list[Any] | None = None
         self.missing: list[tuple[str, str]] = []
         """Columns that the layout names and the frame lacks, and the argument that names each: logged without them."""
@@ -55,37 +87,79 @@ class TableMaker:
         new = new_request_ids(rows.n)
         if self._request_id is None:
             return new
-        given = text_column(rows.column(self._request_id, _ignore), _ignore)
+        place = Place("", "request_id", self._convert, {})
+        given = id_column(rows.column(self._request_id, place), place)
         return pc.coalesce(given, new) if given.null_count else given
 
-    def columns(self, rows: Rows) -> dict[str, Any]:
-        """The columns of these rows but for ``request_id`` and ``seq``."""
+    def table(self, rows: Rows, request_ids: Any, keeps: list[bool] | None, seqs: Any) -> Any:
+        """A record batch of the events of these rows, but for those that are not kept; ``seqs`` are of those that are."""
+        columns = {"request_id": request_ids, **self._columns_of(rows)}
+        table = pa.record_batch(list(columns.values()), list(columns))
+        if keeps is not None:
+            table = table.filter(pa.array(keeps, pa.bool_()))
+        return table.append_column("seq", seqs)
+
+    def _columns_of(self, rows: Rows) -> dict[str, Any]:
+        self._flags = {}
         made: dict[str, Any] = {name: pa.repeat(value, rows.n) for name, value in self._constants.items()}
+        redacted = {}
         for name, (position, form) in self._columns.items():
             try:
-                made[name] = self._column(rows, position, form)
-            except Exception:
-                if name in _VITAL:
-                    raise
-                self.unreadable[self._names[position]] = None
+                shown, column = self._column(rows, name, position, form)
+            except Exception as error:
+                source = self._names[position]
+                if name in _VITAL or (self._classes is not None and form == "number"):
+                    raise UnreadableColumnError(source) from error
+                self.unreadable[source] = None
+                continue
+            if column is None or shown != name:
+                redacted[place_of(shown)] = REDACTED
+            if column is not None:
+                made[shown] = column
         if self._classes is not None:
             made["prediction"] = _most_probable(self._classes, made, rows.n)
+        if self._flags or redacted:
+            none = Flags()
+            flags = [{**redacted, **(self._flags.get(row, none).noted or {})} or None for row in range(rows.n)]
+            made["flags"] = pa.array(flags, pa.map_(pa.string(), pa.string()))
         return made
 
-    def _column(self, rows: Rows, position: int, form: _Form) -> Any:
-        source = self._names[position]
-
-        def on_repr() -> None:
-            self.kept_as_text[source] += 1
-
-        column = rows.column(position, on_repr)
-        return moment_column(column, self._now_s) if form == "moment" else _BY_FORM[form](column, on_repr)
+    def _column(self, rows: Rows, name: str, position: int, form: _Form) -> tuple[str, Any]:
+        """The name of a column and its values; None for values that a rule drops."""
+        field, key = field_of(name)
+        section, of = ("", field) if key is None else (field, key)
+        redaction = self._redaction if key is not None or field in ("prediction", "action") else None
+        action, shown = (None, of) if redaction is None else redaction.decision(section, of)
+        if key is not None and shown != of:
+            name = column_name(field, shown)
+        if action == "drop":
+            raise_by(self._on_redacted, rows.n)
+            return name, None
+        converter = self._convert if redaction is None or action is not None else self._convert_redacted
+        place = Place(section, shown, converter, self._flags)
+        column = rows.column(position, place)
+        if form == "moment":
+            column = moment_column(column, self._now_s if name == "predicted_at" else None)
+        else:
+            column = _BY_FORM[form](column if redaction is None else without_nested(column, place), place)
+        self.kept_as_text[self._names[position]] += place.n_kept_as_text
+        if redaction is None or form in ("moment", "number"):
+            return name, column
+        if action is not None:
+            texts = text_column(column, Place(section, shown, self._convert, {}))
+            change = redaction.digest if action == "hash" else _masked
+            column, n_redacted = screened(texts, change, place)
+            raise_by(self._on_redacted, n_redacted)
+        elif pa.types.is_string(column.type) and not place.is_by_value:
+            column, n_redacted = screened(column, redaction.text, place)
+            raise_by(self._on_redacted, n_redacted)
+        return name, column
 
     # ---- the plan ------------------------------------------------------------------------------------------------
 
     def _plan(self, layout: Layout) -> None:
         if layout.item_id is not None:
-            self._columns["item_id"] = self._place(layout.item_id, "item_id"), "text"
+            self._columns["item_id"] = self._place(layout.item_id, "item_id"), "id"
         self._plan_predicted_at(layout.predicted_at)
         probabilities = {_name(of): column for of, column in (layout.probabilities or {}).items()}
         if layout.prediction == "prediction" and probabilities and "prediction" not in self._position:
@@ -93,20 +167,23 @@ class TableMaker:
             for column in probabilities.values():
                 self._place(column, "probabilities")  # one is missing: nobody knows the most probable class
         else:
-            self._columns["prediction"] = self._place(layout.prediction, "prediction"), "value"
-        self._plan_each("probability__", probabilities, "probabilities", "number")
-        self._plan_each("entity__", layout.entities or {}, "entities", "text")
-        self._plan_each("tag__", layout.tags or {}, "tags", "text")
-        self._plan_one("action", layout.action, "value")
+            self._columns["prediction"] = self._place(layout.prediction, "prediction"), "scalar"
+        self._plan_each("probabilities", probabilities, "number")
+        self._plan_each("entities", layout.entities or {}, "id")
+        self._plan_each("tags", layout.tags or {}, "text")
+        self._plan_each("feature_times", layout.feature_times or {}, "moment")
+        self._plan_each("inputs", layout.inputs or {}, "value")
+        self._plan_each("attributions", layout.attributions or {}, "number")
+        self._plan_one("action", layout.action, "scalar")
         self._plan_one("propensity", layout.propensity, "number")
-        self._plan_one("shown", layout.shown, "value")
+        self._plan_one("shown", layout.shown, "bool")
         features = layout.features
         if features is None:
             used = {position for position, _ in self._columns.values()} | {self._request_id}
             features = [name for name, position in self._position.items() if position not in used]
         if not isinstance(features, Mapping):
             features = {_name(column): column for column in features}
-        self._plan_each("feature__", features, "features", "value")
+        self._plan_each("features", features, "value")
 
     def _plan_predicted_at(self, given: Any) -> None:
         utc = pa.timestamp("us", "UTC")
@@ -122,9 +199,9 @@ class TableMaker:
         except pa.ArrowInvalid:
             raise MissingColumnError(str(at), "predicted_at") from None
 
-    def _plan_each(self, prefix: str, columns: Mapping[Any, Any], role: str, form: _Form) -> None:
+    def _plan_each(self, field: str, columns: Mapping[Any, Any], form: _Form) -> None:
         for key, column in columns.items():
-            self._plan_one(f"{prefix}{_name(key)}", _name(column), form, role)
+            self._plan_one(column_name(field, _name(key)), _name(column), form, field)
 
     def _plan_one(self, name: str, given: Any, form: _Form, role: str = "") -> None:
         if given is None:
@@ -143,9 +220,8 @@ class TableMaker:
         return position
 
 
-def without_too_large(columns: Mapping[str, Any], max_bytes: int) -> Any:
-    """A record batch of these columns, but for rows of more than about so many bytes."""
-    table = pa.record_batch(list(columns.values()), list(columns))
+def without_too_large(table: Any, max_bytes: int) -> Any:
+    """The rows of a record batch, but for those of more than about so many bytes."""
     lengths = []
     for column in table.columns:
         if pa.types.is_string(column.type):
@@ -161,11 +237,12 @@ def without_too_large(columns: Mapping[str, Any], max_bytes: int) -> Any:
 
 
 def pieces(table: Any, max_bytes: int) -> Iterator[Any]:
-    """A record batch in pieces of at most about so many bytes, of one row at least."""
-    if table.nbytes <= max_bytes or table.num_rows <= 1:
+    """A record batch in pieces of at most about so many bytes, of one row at least. A cell counts as eight, even a null."""
+    n_bytes = max(table.nbytes, 8 * table.num_rows * table.num_columns)
+    if n_bytes <= max_bytes or table.num_rows <= 1:
         yield table
         return
-    n = -(-table.num_rows // -(-table.nbytes // max_bytes))
+    n = -(-table.num_rows // -(-n_bytes // max_bytes))
     n = min(n, table.num_rows - 1)
     for start in range(0, table.num_rows, n):
         yield from pieces(table.slice(start, n), max_bytes)
@@ -177,7 +254,7 @@ def _most_probable(classes: list[Any], columns: Mapping[str, Any], n: int) -> An
     best = pa.repeat(pa.scalar(0, pa.int64()), n)
     best_p = None
     for i, of in enumerate(names.to_pylist()):
-        p = columns[f"probability__{of}"]
+        p = columns[column_name("probabilities", of)]
         p = pc.if_else(pc.is_nan(p), None, p).fill_null(float("-inf"))
         if best_p is None:
             best_p = p
@@ -189,9 +266,13 @@ def _most_probable(classes: list[Any], columns: Mapping[str, Any], n: int) -> An
     return (pa.array(classes) if len(kinds) == 1 else names).take(best)
 
 
+def _masked(_: str) -> str:
+    return MASK
+
+
 def _name(given: Any) -> str:
     return given if type(given) is str else as_text(Converter(_ignore).value(given))
 
 
-def _ignore() -> None:
+def _ignore(*_: object) -> None:
     """Names and IDs are text anyway."""
