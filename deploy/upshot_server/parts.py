@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
@@ -12,6 +13,8 @@ from upshot_joiner.coverage import Coverage
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
 from upshot_joiner.intake.committer import Committer
+from upshot_joiner.intake.kserve.inference import Naming
+from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
@@ -19,6 +22,8 @@ from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
+from upshot_joiner.writers.answers import WriterAnswers
+from upshot_joiner.writers.arrivals import Arrivals
 from upshot_monitoring.monitor import Monitor
 from upshot_server.settings import Settings
 
@@ -36,8 +41,11 @@ class Parts:
     configs: ConfigStore
     activity: Activity
     joiner: Joiner
+    arrivals: Arrivals
     committer: Committer
     receiver: Receiver
+    writers: WriterAnswers
+    pairing: Pairing
     stories: Stories
     coverage: Coverage
     exporter: Exporter
@@ -58,8 +66,17 @@ class Parts:
             changes = ChangedHours()
             # intake → store → join
             joiner = Joiner(store, configs, stamper, changes)
-            committer = Committer(store, served, configs, stamper, changes, activity, joiner.touched)
+            arrivals = Arrivals(store, served, stamper)
+            committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
             receiver = Receiver(committer)
+            writers = WriterAnswers(store, arrivals)
+            pairing = Pairing(
+                store,
+                committer,
+                clock,
+                Naming(settings.kserve_model, settings.kserve_request_id),
+                Waiting(timedelta(seconds=settings.kserve_wait_s)),
+            )
             # → monitor, story, coverage, export
             monitor = Monitor(
                 store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=settings.data_dir
@@ -78,15 +95,20 @@ class Parts:
             configs,
             activity,
             joiner,
+            arrivals,
             committer,
             receiver,
+            writers,
+            pairing,
             stories,
             coverage,
             exporter,
             monitor,
         )
+        arrivals.start()
         committer.start()
         joiner.start()
+        pairing.start()
         monitor.start()
         exporter.start()
         for model, config in configured.items():
@@ -96,7 +118,9 @@ class Parts:
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
         self.exporter.close()
+        self.pairing.close()
         self.committer.close()
+        self.arrivals.close()
         self.joiner.close()
         self.monitor.stop()
         self.store.close()

@@ -64,6 +64,8 @@ def main(folder: Path, canary: str) -> None:
                     "entities": {canary: canary},
                     "tags": {canary: canary},
                     "action": canary,
+                    "writer_id": canary,
+                    "seq": n,
                 }
                 for n in range(200)
             ]
@@ -80,6 +82,18 @@ def main(folder: Path, canary: str) -> None:
             for n in range(150)
         ]
         assert http.post("/v1/labels", json=labels).json()["accepted"] == 150
+        said = {
+            "writer_id": canary,
+            "host": canary,
+            "sdk": canary,
+            "counters": {f"dropped_{canary}": 5},
+            "next_seq": 300,
+        }
+        times = {"reported_at": start.isoformat(), "started_at": start.isoformat()}
+        assert http.post("/v1/writers", json=said | times).json()["accepted"] == 1
+        told = http.get(f"/v1/writers/{canary}").json()
+        assert (told["received"], told["explained"]) == (200, {canary: 5})
+        assert len(http.get(f"/v1/writers?model={canary}&state=waiting").json()["writers"]) == 1
         deadline = time.monotonic() + 30
         path = f"/v1/models/{canary}"
         while http.get("/v1/status").json()["requests_to_join"] and time.monotonic() < deadline:

@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-from upshot.wire import LabelEvent, Prediction
+from upshot.wire import LabelEvent, Prediction, WriterReport
 from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import FixedClock, Stamper
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.coverage import Coverage
-from upshot_joiner.intake.check import check_label, check_prediction
+from upshot_joiner.intake.check import check_label, check_prediction, check_report
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
+from upshot_joiner.writers.answers import WriterAnswers
+from upshot_joiner.writers.arrivals import Arrivals
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -38,10 +40,15 @@ class Line:
     activity: Activity
     changes: ChangedHours
     joiner: Joiner
+    arrivals: Arrivals
     committer: Committer
+    uptime: list[float]
+    """Holds one number: the uptime in seconds that the writers are judged by."""
 
     @classmethod
-    def open(cls, store: Store, touched: Callable[[Iterable[int], datetime], None] | None = None) -> Line:
+    def open(
+        cls, store: Store, touched: Callable[[Iterable[int], datetime], None] | None = None, max_active: int = 1000
+    ) -> Line:
         """Start them; ``touched`` instead of the joiner's own makes a joiner that is not told."""
         clock = FixedClock(NOW)
         served = ServedTables(store)
@@ -50,10 +57,12 @@ class Line:
         activity = Activity(store)
         changes = ChangedHours()
         joiner = Joiner(store, configs, stamper, changes)
-        committer = Committer(store, served, configs, stamper, changes, activity, touched or joiner.touched)
+        uptime = [0.0]
+        arrivals = Arrivals(store, served, stamper, lambda: uptime[0], max_active)
+        committer = Committer(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched)
         committer.start()
         joiner.start()
-        return cls(store, clock, stamper, served, configs, activity, changes, joiner, committer)
+        return cls(store, clock, stamper, served, configs, activity, changes, joiner, arrivals, committer, uptime)
 
     def close(self) -> None:
         """Stop them; the store stays open."""
@@ -69,6 +78,15 @@ class Line:
         """Store label events."""
         checked = [check_label(LabelEvent(**event)) for event in events]
         return self.committer.submit_labels(list(enumerate(checked)), []).result(30)
+
+    def report(self, *reports: dict[str, Any]) -> Answer:
+        """Store reports of writers."""
+        checked = [check_report(WriterReport(**report)) for report in reports]
+        return self.committer.submit_reports(list(enumerate(checked)), []).result(30)
+
+    def writer(self, writer_id: str) -> dict[str, Any]:
+        """The answer about one writer."""
+        return WriterAnswers(self.store, self.arrivals).one(writer_id)
 
     def outcomes(self, request_id: str) -> list[tuple[Any, ...]]:
         """What the joiner has stored of a request: version, item, label, state and value."""

@@ -27,28 +27,12 @@ def router(receiver: Receiver) -> APIRouter:
     """The routes that take events."""
     routes = APIRouter(tags=["events"])
 
-    async def take(
-        request: Request,
-        decode: Callable[[bytes, str, str], Received[Any]],
-        submit: Callable[[Received[Any]], Future[Answer]],
-    ) -> Response:
-        body = await read_body(request.stream(), request.headers.get("content-length"))
-        form = request.headers.get("content-type", "")
-        encoding = request.headers.get("content-encoding", "")
-        if len(body) <= _INLINE_BYTES and not encoding:
-            received = decode(body, form, encoding)
-        else:
-            received = await run_in_threadpool(decode, body, form, encoding)
-        if received.empty:
-            return _answer(Answer())
-        return _answer(await asyncio.wrap_future(submit(received)))
-
-    @routes.post("/v1/predictions", openapi_extra=_body(Prediction), summary="Log predictions")
+    @routes.post("/v1/predictions", openapi_extra=body_of(Prediction), summary="Log predictions")
     async def post_predictions(request: Request) -> Response:
         """One event, a list, or one per line; gzip or zstd. Answered when stored."""
         return await take(request, receiver.decode_predictions, receiver.submit_predictions)
 
-    @routes.post("/v1/labels", openapi_extra=_body(LabelEvent), summary="Send labels (webhook)")
+    @routes.post("/v1/labels", openapi_extra=body_of(LabelEvent), summary="Send labels (webhook)")
     async def post_labels(request: Request) -> Response:
         """One event, a list, or one per line; gzip or zstd. Answered when stored; joined within two seconds."""
         return await take(request, receiver.decode_labels, receiver.submit_labels)
@@ -56,16 +40,26 @@ def router(receiver: Receiver) -> APIRouter:
     return routes
 
 
-def _answer(answer: Answer) -> Response:
-    counts = {"accepted": answer.accepted, "duplicates": answer.duplicates, "rejected": answer.rejected}
-    if answer.rejected and not answer.accepted and not answer.duplicates:
-        return problem_response(
-            Problem(422, "all_rejected", "No event of the request could be accepted.", answer.errors, extra={**counts})
-        )
-    return json_answer({**counts, "errors": answer.errors})
+async def take(
+    request: Request,
+    decode: Callable[[bytes, str, str], Received[Any]],
+    submit: Callable[[Received[Any]], Future[Answer]],
+) -> Response:
+    """Read, decode and store the body of a request, and say what became of it."""
+    body = await read_body(request.stream(), request.headers.get("content-length"))
+    form = request.headers.get("content-type", "")
+    encoding = request.headers.get("content-encoding", "")
+    if len(body) <= _INLINE_BYTES and not encoding:
+        received = decode(body, form, encoding)
+    else:
+        received = await run_in_threadpool(decode, body, form, encoding)
+    if received.empty:
+        return _answer(Answer())
+    return _answer(await asyncio.wrap_future(submit(received)))
 
 
-def _body(event: type[msgspec.Struct]) -> dict[str, Any]:
+def body_of(event: type[msgspec.Struct]) -> dict[str, Any]:
+    """What the OpenAPI document says of a body of such events."""
     (schema,), components = msgspec.json.schema_components([event], ref_template="#/$defs/{name}")
     one = components[event.__name__] if "$ref" in schema else schema
     return {
@@ -77,3 +71,12 @@ def _body(event: type[msgspec.Struct]) -> dict[str, Any]:
             },
         }
     }
+
+
+def _answer(answer: Answer) -> Response:
+    counts = {"accepted": answer.accepted, "duplicates": answer.duplicates, "rejected": answer.rejected}
+    if answer.rejected and not answer.accepted and not answer.duplicates:
+        return problem_response(
+            Problem(422, "all_rejected", "No event of the request could be accepted.", answer.errors, extra={**counts})
+        )
+    return json_answer({**counts, "errors": answer.errors})

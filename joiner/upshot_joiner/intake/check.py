@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from upshot.wire import LabelEvent, Prediction, Scalar, Time
+from upshot.wire import LabelEvent, Prediction, Scalar, Time, WriterReport
 from upshot_joiner.clock import to_micros
 from upshot_joiner.join.activation import SHOWN
 from upshot_joiner.store.keys import content_hash, request_key
@@ -20,6 +20,9 @@ MAX_ID_LENGTH = 512
 MAX_NAME_LENGTH = 512
 MAX_FEATURES = 10_000
 MAX_TEXT_LENGTH = 64 * 1024
+MAX_COUNTERS = 1000
+MAX_COUNT = 2**63
+"""Of a sequence number or a counter, excluded."""
 EARLIEST_US = to_micros(datetime(1990, 1, 1, tzinfo=UTC))
 LATEST_US = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
 """A time outside is a mistake of unit (milliseconds taken for seconds is the year 55,000), not a moment."""
@@ -69,6 +72,20 @@ class CheckedLabel:
         return (self.key, self.event.request_id, self.label_id)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedReport:
+    """A writer's report in normal form. Times are microseconds since 1970, by the writer's clock."""
+
+    event: WriterReport
+    reported_us: int
+    started_us: int
+
+    @property
+    def order(self) -> tuple[int, bool, int]:
+        """Of two reports of a writer the larger is the later; its clock may jump back, its numbers never do."""
+        return (self.event.next_seq, self.event.is_last, self.reported_us)
+
+
 def check_prediction(event: Prediction) -> CheckedPrediction:
     """Normal form of a prediction; raises :class:`NotAccepted`."""
     _id(event.request_id, "request_id")
@@ -91,8 +108,8 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
         raise NotAccepted("out_of_range", "propensity")
     if not 0 < event.keep_probability <= 1:
         raise NotAccepted("out_of_range", "keep_probability")
-    if not 0 <= event.seq < 2**63:
-        raise NotAccepted("out_of_range", "seq")
+    _text(event.writer_id, "writer_id")
+    _count(event.seq, "seq")
     for scalar, field in ((event.prediction, "prediction"), (event.action, "action")):
         if isinstance(scalar, str) and len(scalar) > MAX_TEXT_LENGTH:
             raise NotAccepted("too_long", field)
@@ -126,13 +143,28 @@ def check_label(event: LabelEvent) -> CheckedLabel:
             raise NotAccepted("wrong_type", "value")
     elif event.value is not None:
         raise NotAccepted("unexpected", "value")
-    if not 0 <= event.seq < 2**63:
-        raise NotAccepted("out_of_range", "seq")
+    _text(event.writer_id, "writer_id")
+    _count(event.seq, "seq")
     observed_us = None if event.observed_at is None else micros(event.observed_at, "observed_at")
     content = msgspec.structs.replace(event, observed_at=observed_us, label_id="", writer_id="", seq=0, tags=None)
     digest = content_hash(content)
     label_id = event.label_id or f"content:{digest:032x}"
     return CheckedLabel(event, request_key(event.request_id), label_id, observed_us, digest)
+
+
+def check_report(event: WriterReport) -> CheckedReport:
+    """Normal form of a writer's report; raises :class:`NotAccepted`."""
+    _id(event.writer_id, "writer_id")
+    _text(event.host, "host")
+    _text(event.sdk, "sdk")
+    _count(event.pid, "pid")
+    _count(event.next_seq, "next_seq")
+    if len(event.counters) > MAX_COUNTERS:
+        raise NotAccepted("too_many", "counters")
+    for name, count in event.counters.items():
+        _text(name, "counters")
+        _count(count, f"counters.{name}")
+    return CheckedReport(event, micros(event.reported_at, "reported_at"), micros(event.started_at, "started_at"))
 
 
 def micros(value: Time, loc: str) -> int:
@@ -199,3 +231,8 @@ def _text(value: str, loc: str) -> None:
         raise NotAccepted("too_long", loc)
     if _CONTROL.search(value):
         raise NotAccepted("control_character", loc)
+
+
+def _count(value: int, loc: str) -> None:
+    if not 0 <= value < MAX_COUNT:
+        raise NotAccepted("out_of_range", loc)

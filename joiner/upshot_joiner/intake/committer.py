@@ -26,12 +26,13 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Place, Problem, StoreError
-from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport, exact_json
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import key_bytes
 from upshot_joiner.store.served import ServedTables
+from upshot_joiner.writers.arrivals import Arrivals, number_of
 
 _log = logging.getLogger("upshot.intake")
 
@@ -88,6 +89,7 @@ class Answer:
 class _Batch:
     predictions: list[tuple[int, CheckedPrediction]]
     labels: list[tuple[int, CheckedLabel]]
+    reports: list[tuple[int, CheckedReport]]
     refused: list[Refused]
     kind: str
     answer: Answer = field(default_factory=Answer)
@@ -95,7 +97,7 @@ class _Batch:
 
     @property
     def events(self) -> int:
-        return len(self.predictions) + len(self.labels) + len(self.refused)
+        return len(self.predictions) + len(self.labels) + len(self.reports) + len(self.refused)
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Committer:
         stamper: Stamper,
         changes: ChangedHours,
         activity: Activity,
+        arrivals: Arrivals,
         touched: Callable[[Iterable[int], datetime], None],
     ) -> None:
         self._store = store
@@ -123,6 +126,7 @@ class Committer:
         self._stamper = stamper
         self._changes = changes
         self._activity = activity
+        self._arrivals = arrivals
         self._touched = touched
         self._queue: queue.SimpleQueue[_Batch | _Task | None] = queue.SimpleQueue()
         self._waiting = 0
@@ -144,11 +148,15 @@ class Committer:
         self, predictions: list[tuple[int, CheckedPrediction]], refused: list[Refused]
     ) -> Future[Answer]:
         """Store predictions, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch(predictions, [], refused, "prediction"))
+        return self._submit(_Batch(predictions, [], [], refused, "prediction"))
 
     def submit_labels(self, labels: list[tuple[int, CheckedLabel]], refused: list[Refused]) -> Future[Answer]:
         """Store label events, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch([], labels, refused, "label"))
+        return self._submit(_Batch([], labels, [], refused, "label"))
+
+    def submit_reports(self, reports: list[tuple[int, CheckedReport]], refused: list[Refused]) -> Future[Answer]:
+        """Store reports of writers, each with its index in the request. The future is done once they are on disk."""
+        return self._submit(_Batch([], [], reports, refused, "writer"))
 
     def run(self, work: Callable[[], T]) -> Future[T]:
         """Run something between two groups, in the writer's thread."""
@@ -191,6 +199,7 @@ class Committer:
                 self._store.command(_FINISH % table, params)
                 self._touched([key for (key,) in unfinished], self._stamper.last)
                 finished += len(unfinished)
+        self._arrivals.recount()
         self._unfinished = False
         return finished
 
@@ -289,8 +298,8 @@ class Committer:
             batch.answer = Answer()
         received = self._stamper.next()
         received_us = to_micros(received)
-        predictions = self._new_predictions(group)
-        labels = self._new_labels(group)
+        predictions, repeated_predictions = self._new_predictions(group)
+        labels, repeated_labels = self._new_labels(group)
         by_model: defaultdict[str, list[CheckedPrediction]] = defaultdict(list)
         for prediction in predictions:
             by_model[prediction.event.model].append(prediction)
@@ -306,6 +315,13 @@ class Committer:
         if labels:
             self._store.insert("label_events", rows.label_block(labels, received_us))
         self._quarantine(group, received)
+        self._report(group, received)
+        self._arrivals.arrived(
+            received,
+            stored=[*predictions, *labels],
+            repeated=[*repeated_predictions, *repeated_labels],
+            refused=[one for batch in group if batch.kind != "writer" for one in batch.refused],
+        )
         for model, of_model in by_model.items():
             hours = [hour_of(one.predicted_us, received_us) for one in of_model]
             versions = [one.event.model_version for one in of_model]
@@ -314,9 +330,9 @@ class Committer:
         if predictions or labels:
             self._touched([one.key for one in predictions] + [one.key for one in labels], received)
 
-    def _new_predictions(self, group: list[_Batch]) -> list[CheckedPrediction]:
+    def _new_predictions(self, group: list[_Batch]) -> tuple[list[CheckedPrediction], list[CheckedPrediction]]:
         if not any(batch.predictions for batch in group):
-            return []
+            return [], []
         self._load_keys({one.key for batch in group for _, one in batch.predictions})
         stored = {
             (model, key, request_id, version, item): digest
@@ -324,9 +340,9 @@ class Committer:
         }
         return _sort_out([(batch, batch.predictions) for batch in group], stored)
 
-    def _new_labels(self, group: list[_Batch]) -> list[CheckedLabel]:
+    def _new_labels(self, group: list[_Batch]) -> tuple[list[CheckedLabel], list[CheckedLabel]]:
         if not any(batch.labels for batch in group):
-            return []
+            return [], []
         self._load_keys({one.key for batch in group for _, one in batch.labels})
         stored = {
             (key, request_id, label_id): digest for key, request_id, label_id, digest in self._store.query(_FIND_LABELS)
@@ -342,6 +358,7 @@ class Committer:
         if not refused:
             return
         payloads = [one.payload if isinstance(one.payload, dict) else {} for _, one in refused]
+        numbers = [(batch.kind != "writer" and number_of(one)) or ("", None) for batch, one in refused]
         self._store.insert(
             "quarantine",
             pa.table(
@@ -353,6 +370,8 @@ class Committer:
                     "model": [_short(payload.get("model")) for payload in payloads],
                     "request_id": [_short(payload.get("request_id")) for payload in payloads],
                     "payload": [_payload_text(one.payload) for _, one in refused],
+                    "writer_id": [writer_id for writer_id, _ in numbers],
+                    "seq": pa.array([seq for _, seq in numbers], pa.uint64()),
                 }
             ),
         )
@@ -361,13 +380,25 @@ class Committer:
                 batch.answer.rejected += 1
                 batch.answer.errors.append({"index": one.index, "loc": one.loc, "code": one.code})
 
+    def _report(self, group: list[_Batch], received: datetime) -> None:
+        reports = [(batch, report) for batch in group for _, report in batch.reports]
+        if not reports:
+            return
+        are_new = self._arrivals.reported(received, [report for _, report in reports])
+        for (batch, _), is_new in zip(reports, are_new, strict=True):
+            batch.answer.accepted += is_new
+            batch.answer.duplicates += not is_new
+
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
 
 
-def _sort_out(batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: dict[Any, int]) -> list[CheckedT]:
-    """New events, in order of arrival; counts duplicates, and refuses other content under a known identity."""
+def _sort_out(
+    batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: dict[Any, int]
+) -> tuple[list[CheckedT], list[CheckedT]]:
+    """New events and duplicates, in order of arrival; counts both, and refuses other content under a known identity."""
     new: list[CheckedT] = []
+    repeated: list[CheckedT] = []
     for batch, events in batches:
         for index, one in events:
             known = stored.get(one.identity)
@@ -377,9 +408,10 @@ def _sort_out(batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]], stored: 
                 batch.answer.accepted += 1
             elif known == one.content_hash:
                 batch.answer.duplicates += 1
+                repeated.append(one)
             else:
                 batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
-    return new
+    return new, repeated
 
 
 def _as_dict(one: CheckedPrediction | CheckedLabel) -> dict[str, Any]:

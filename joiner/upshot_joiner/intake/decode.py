@@ -14,13 +14,13 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from upshot.wire import JSON_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, LabelEvent, Prediction
+from upshot.wire import JSON_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, LabelEvent, Prediction, WriterReport
 from upshot_joiner.errors import Problem
 
 MAX_ITEMS = 50_000
 """Events in one request: bounds how long one request can hold up a group of others."""
 
-EventT = TypeVar("EventT", Prediction, LabelEvent)
+EventT = TypeVar("EventT", Prediction, LabelEvent, WriterReport)
 
 
 @dataclass(frozen=True, slots=True)

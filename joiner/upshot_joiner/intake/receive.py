@@ -6,13 +6,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from upshot.wire import LabelEvent, Prediction
+from upshot.wire import LabelEvent, Prediction, WriterReport
 from upshot_joiner.intake.body import decompress
-from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, NotAccepted, check_label, check_prediction
+from upshot_joiner.intake.check import (
+    CheckedLabel,
+    CheckedPrediction,
+    CheckedReport,
+    NotAccepted,
+    check_label,
+    check_prediction,
+    check_report,
+)
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.intake.decode import Decoder, Refused
 
-CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
+CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel, CheckedReport)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Receiver:
         self._committer = committer
         self._predictions = Decoder(Prediction)
         self._labels = Decoder(LabelEvent)
+        self._reports = Decoder(WriterReport)
 
     def decode_predictions(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedPrediction]:
         """Predictions of a body as sent; raises a :class:`Problem` when it is no list of events at all."""
@@ -60,6 +69,18 @@ class Receiver:
                 refused.append(Refused(index, reason.code, reason.loc, _content(event)))
         return Received(events, refused)
 
+    def decode_reports(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedReport]:
+        """Reports of writers of a body as sent; raises a :class:`Problem` when it is no list of reports at all."""
+        decoded = self._reports.decode(decompress(body, encoding), content_type)
+        refused = list(decoded.refused)
+        reports: list[tuple[int, CheckedReport]] = []
+        for index, report in decoded.events:
+            try:
+                reports.append((index, check_report(report)))
+            except NotAccepted as reason:
+                refused.append(Refused(index, reason.code, reason.loc, _content(report)))
+        return Received(reports, refused)
+
     def submit_predictions(self, received: Received[CheckedPrediction]) -> Future[Answer]:
         """Queue them for the writer; the future is done when they are on disk."""
         return self._committer.submit_predictions(received.events, received.refused)
@@ -68,6 +89,10 @@ class Receiver:
         """Queue them for the writer; the future is done when they are on disk."""
         return self._committer.submit_labels(received.events, received.refused)
 
+    def submit_reports(self, received: Received[CheckedReport]) -> Future[Answer]:
+        """Queue them for the writer; the future is done when they are on disk."""
+        return self._committer.submit_reports(received.events, received.refused)
 
-def _content(event: Prediction | LabelEvent) -> dict[str, Any]:
+
+def _content(event: Prediction | LabelEvent | WriterReport) -> dict[str, Any]:
     return {name: getattr(event, name) for name in event.__struct_fields__}

@@ -7,8 +7,8 @@ from datetime import datetime
 from upshot_joiner.clock import EPOCH, from_micros, to_micros
 from upshot_joiner.store.client import Store
 
-_TIMES = ("predictions", "label_events", "quarantine", "model_configs")
-_VERSIONS = ("outcomes", "orphans", "progress", "exports")
+_TIMES = ("predictions", "label_events", "quarantine", "model_configs", "writer_repeats", "writer_reports")
+_VERSIONS = ("outcomes", "orphans", "progress", "exports", "writers")
 
 
 def last_stamp(store: Store, tables: list[str]) -> datetime:

@@ -19,3 +19,9 @@ def note(store: Store, task: str, until_us: int) -> None:
             }
         ),
     )
+
+
+def until(store: Store, task: str) -> int:
+    """The latest note of a task, in microseconds since 1970; 0 when there is none."""
+    [(until_us,)] = store.query("SELECT max(until_us) FROM progress WHERE task = {task:String}", {"task": task})
+    return int(until_us)

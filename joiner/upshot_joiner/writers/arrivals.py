@@ -1,0 +1,330 @@
+"""Which numbers of which writer have arrived: kept by the one who commits, found again after a crash.
+
+Stored rows carry their ``writer_id`` and ``seq``, so noting that an event arrived costs no write of its own, and cannot be lost
+apart from the event. Writers that are heard of are kept in memory. Now and then what is known of them is written to the table
+``writers``, with the stamp up to which it holds; a start reads that, and counts only the rows that came later. A writer of whom
+nothing was heard for `GRACE_S` is settled: it lives in the table alone, until it is heard of again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+import pyarrow as pa
+
+from upshot_joiner.clock import Stamper, to_micros
+from upshot_joiner.errors import StoreError
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
+from upshot_joiner.intake.decode import Refused
+from upshot_joiner.store import progress
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.rows import TIME
+from upshot_joiner.store.served import ServedTables
+from upshot_joiner.writers import table
+from upshot_joiner.writers.books import GRACE_S
+from upshot_joiner.writers.seqs import Seqs, runs_of
+from upshot_joiner.writers.writer import Writer
+
+_log = logging.getLogger("upshot.writers")
+
+T = TypeVar("T")
+
+TASK = "writers"
+"""The note of how far the table covers the rows."""
+CHECKPOINT_S = 30.0
+"""How often the table is brought up to date: bounds what a start after a crash has to count."""
+MAX_ACTIVE = 20_000
+"""Writers kept in memory; of more than that, those that were silent longest are settled early."""
+
+_LOOKED_UP_AT_ONCE = 1000
+
+_EVENTS = """
+SELECT writer_id, min(seq), max(seq), min(first), max(last)
+FROM (
+  SELECT writer_id, seq, min(received_at) AS first, max(received_at) AS last,
+    toInt64(seq) - toInt64(row_number() OVER (PARTITION BY writer_id ORDER BY seq)) AS island
+  FROM %s
+  WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC') AND writer_id != ''
+  GROUP BY writer_id, seq
+)
+GROUP BY writer_id, island
+"""
+_LABELS = _EVENTS % "label_events"
+_REFUSED = _EVENTS % "(SELECT writer_id, assumeNotNull(seq) AS seq, received_at FROM quarantine WHERE seq IS NOT NULL)"
+_REPEATS = """
+SELECT writer_id, run.1, run.2, received_at, received_at
+FROM (SELECT writer_id, arrayJoin(arrayZip(firsts, lasts)) AS run, received_at FROM writer_repeats
+  WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC'))
+"""
+_REPORTS = """
+SELECT report, received_at FROM writer_reports FINAL
+WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
+"""
+
+
+@dataclass
+class _Group:
+    """What one commit brought of one writer."""
+
+    stored: list[int] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    models: set[str] = field(default_factory=set)
+
+
+class Arrivals:
+    """Writers and the numbers that arrived of them.
+
+    `arrived`, `reported` and `recount` are called by the one who commits; every other method may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        served: ServedTables,
+        stamper: Stamper,
+        uptime: Callable[[], float] = time.monotonic,
+        max_active: int = MAX_ACTIVE,
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._stamper = stamper
+        self._uptime = uptime
+        self._max_active = max_active
+        self._lock = threading.Lock()
+        self._table_lock = threading.Lock()
+        """Held while writers move between memory and table, so that a reader sees each of them once."""
+        self._active: dict[str, Writer] = {writer.writer_id: writer for writer in table.unsettled(store, uptime())}
+        self._until = self._noted = progress.until(store, TASK)
+        self._closing = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="upshot-writers", daemon=True)
+
+    # -- called by the one who commits ---------------------------------------------------------------------------------
+
+    def arrived(
+        self,
+        received: datetime,
+        *,
+        stored: Iterable[CheckedPrediction | CheckedLabel],
+        repeated: Iterable[CheckedPrediction | CheckedLabel],
+        refused: Iterable[Refused],
+    ) -> None:
+        """Note the events of a group: ``stored`` and ``refused`` are on disk already, each with its number.
+
+        Writes the numbers of repeated events that no stored one has; raises StoreError when that fails.
+        """
+        groups: defaultdict[str, _Group] = defaultdict(_Group)
+        for one in stored:
+            if one.event.writer_id:
+                group = groups[one.event.writer_id]
+                group.stored.append(one.event.seq)
+                group.models.add(one.event.model)
+        for one in repeated:
+            if one.event.writer_id:
+                groups[one.event.writer_id].repeated.append(one.event.seq)
+        for refusal in refused:
+            named = number_of(refusal)
+            if named is not None:
+                groups[named[0]].rejected.append(named[1])
+        with self._lock:
+            writers = self._writers(groups, received)
+            for writer_id, group in groups.items():
+                writer = writers[writer_id]
+                writer.received.add(group.stored)
+                writer.received.add(group.rejected)
+                writer.rejected.add(group.rejected)
+                writer.models |= group.models - {""}
+                writer.heard(received, self._uptime())
+            new = [
+                (writer_id, runs_of(number for number in group.repeated if number not in writers[writer_id].received))
+                for writer_id, group in groups.items()
+                if group.repeated
+            ]
+        new = [(writer_id, runs) for writer_id, runs in new if runs]
+        if new:
+            self._store.insert(
+                "writer_repeats",
+                pa.table(
+                    {
+                        "writer_id": [writer_id for writer_id, _ in new],
+                        "firsts": pa.array([[first for first, _ in runs] for _, runs in new], table.NUMBERS),
+                        "lasts": pa.array([[last for _, last in runs] for _, runs in new], table.NUMBERS),
+                        "received_at": pa.array([received] * len(new), TIME),
+                    }
+                ),
+            )
+        with self._lock:
+            for writer_id, runs in new:
+                writer = self._writers([writer_id], received)[writer_id]
+                for first, last in runs:
+                    writer.received.add_run(first, last)
+                writer.heard(received, self._uptime())
+            self._until = to_micros(received)
+            if len(self._active) > self._max_active:
+                self._wake.set()
+
+    def reported(self, received: datetime, reports: Sequence[CheckedReport]) -> list[bool]:
+        """Store what writers say of themselves; for each report whether it is new (else it is known). The latest counts.
+
+        Raises StoreError when it cannot be stored.
+        """
+        with self._lock:
+            writers = self._writers({report.event.writer_id for report in reports}, received)
+            known = {writer_id: writer.report for writer_id, writer in writers.items()}
+        is_new, latest = [], {}
+        for report in reports:
+            before = known[report.event.writer_id]
+            is_new.append(before is None or before.order != report.order)
+            if before is None or before.order < report.order:
+                known[report.event.writer_id] = latest[report.event.writer_id] = report
+        if latest:
+            self._store.insert(
+                "writer_reports",
+                pa.table(
+                    {
+                        "writer_id": list(latest),
+                        "report": [table.report_json(report) for report in latest.values()],
+                        "received_at": pa.array([received] * len(latest), TIME),
+                    }
+                ),
+            )
+        with self._lock:
+            for writer_id, writer in self._writers(known, received).items():
+                writer.report = known[writer_id]
+                writer.heard(received, self._uptime())
+        return is_new
+
+    def recount(self) -> None:
+        """Count every row that came after the last group that was noted: at start, and after a group that failed halfway."""
+        params = {"after": self._until}
+        for model in self._served.models():
+            self._count(_EVENTS % self._served.table(model), params, model=model)
+        self._count(_LABELS, params)
+        self._count(_REPEATS, params)
+        self._count(_REFUSED, params, are_rejected=True)
+        for report, received in self._store.query(_REPORTS, params):
+            checked = table.report_from_json(report)
+            with self._lock:
+                writer = self._writers([checked.event.writer_id], received)[checked.event.writer_id]
+                if writer.report is None or writer.report.order < checked.order:
+                    writer.report = checked
+                writer.heard(received, self._uptime())
+
+    # -- life ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to keep the table current. What only bridges the time to the next start is not needed any more then."""
+        self.checkpoint()
+        for name in ("writer_repeats", "writer_reports"):
+            if self._store.query(f"SELECT 1 FROM {name} LIMIT 1"):
+                self._store.command(f"TRUNCATE TABLE {name}")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Bring the table up to date and stop. Call it when no more groups are committed."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+        try:
+            self.checkpoint()
+        except StoreError:
+            _log.exception("the writers could not be noted; the next start counts them")
+
+    def checkpoint(self) -> None:
+        """Write what changed to the table, and settle those of whom nothing was heard for long."""
+        with self._table_lock:
+            now = self._uptime()
+            with self._lock:
+                until = self._until
+                by_age = sorted(self._active.values(), key=lambda writer: writer.heard_at)
+                n_silent = sum(writer.is_settled_at(now) for writer in by_age)
+                n_settled = max(n_silent, len(by_age) - self._max_active)
+                settled = by_age[:n_settled]
+                changed = [writer for writer in by_age[n_settled:] if writer.is_changed]
+                rows = table.rows([*settled, *changed], len(settled), to_micros(self._stamper.next()), now)
+                for writer in (*settled, *changed):
+                    writer.is_changed = False
+            try:
+                self._store.insert("writers", rows)
+                if until != self._noted:
+                    progress.note(self._store, TASK, until)
+                    self._noted = until
+            except StoreError:
+                with self._lock:
+                    for writer in (*settled, *changed):
+                        writer.is_changed = True
+                raise
+            with self._lock:
+                for writer in changed:
+                    writer.was_settled = False
+                for writer in settled:
+                    if not writer.is_changed:  # else it was heard of meanwhile
+                        del self._active[writer.writer_id]
+
+    @contextmanager
+    def table_at_rest(self) -> Iterator[None]:
+        """While the block runs, no writer moves from memory to the table: a reader of both sees each of them once."""
+        with self._table_lock:
+            yield
+
+    def look(self, read: Callable[[Mapping[str, Writer], float], T]) -> T:
+        """What ``read`` makes of the writers in memory, by ID, and the uptime. It must not keep them, and be quick."""
+        with self._lock:
+            return read(self._active, self._uptime())
+
+    def _keep(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(CHECKPOINT_S)
+            self._wake.clear()
+            if self._closing.is_set():
+                return
+            try:
+                self.checkpoint()
+            except StoreError as error:
+                _log.warning("the writers could not be noted (code %d); trying again", error.code)
+
+    def _count(self, sql: str, params: dict[str, int], *, model: str = "", are_rejected: bool = False) -> None:
+        for writer_id, first, last, first_seen, last_seen in self._store.query(sql, params):
+            with self._lock:
+                writer = self._writers([writer_id], first_seen)[writer_id]
+                writer.received.add_run(first, last)
+                if are_rejected:
+                    writer.rejected.add_run(first, last)
+                if model:
+                    writer.models.add(model)
+                writer.heard(last_seen, self._uptime())
+
+    def _writers(self, ids: Iterable[str], seen: datetime) -> dict[str, Writer]:
+        """The writers of these IDs, from memory, from the table, or new. Called with the lock held."""
+        wanted = list(ids)
+        unknown = [writer_id for writer_id in wanted if writer_id not in self._active]
+        for at in range(0, len(unknown), _LOOKED_UP_AT_ONCE):
+            for writer in table.settled_of(self._store, unknown[at : at + _LOOKED_UP_AT_ONCE], self._uptime()):
+                self._active[writer.writer_id] = writer
+        for writer_id in unknown:
+            if writer_id not in self._active:
+                self._active[writer_id] = Writer(writer_id, seen, seen, Seqs(), Seqs(), self._uptime())
+        return {writer_id: self._active[writer_id] for writer_id in wanted}
+
+
+def number_of(refused: Refused) -> tuple[str, int] | None:
+    """Writer and number of an event that was refused; None where its payload does not say them."""
+    payload = refused.payload
+    if not isinstance(payload, dict):
+        return None
+    writer_id, seq = payload.get("writer_id"), payload.get("seq", 0)
+    if not isinstance(writer_id, str) or not 0 < len(writer_id) <= 512:
+        return None
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        return None
+    return writer_id, seq
