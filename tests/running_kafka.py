@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.conftest import require
@@ -48,8 +49,9 @@ def require_kafka() -> None:
 class RunningKafka:
     """One broker; it can be killed, stopped and started again on the same ports and folder.
 
-    Three listeners: ``address`` without any login, ``sasl_address`` with user and password (`USERS`), and, when a
-    ``certificate`` (PEM: chain and unencrypted PKCS #8 key) is given, ``tls_address`` with user and password over TLS.
+    Three listeners: ``address`` without any login; ``sasl_address`` with user and password (`USERS`; PLAIN and SCRAM); and, when
+    a ``certificate`` (PEM: unencrypted PKCS #8 key and chain) is given, ``tls_address`` with user and password over TLS.
+    ``properties`` may be changed before a start.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class RunningKafka:
         self._starts = 0
         plain = _properties(folder, self.port, self.sasl_port, controller, partitions)
         tls = _tls(self.tls_port, certificate, plain) if certificate else {}
-        self._properties = {**plain, **tls, **(properties or {})}
+        self.properties = {**plain, **tls, **(properties or {})}
 
     def start(self) -> None:
         """Start it and wait until it serves."""
@@ -107,6 +109,11 @@ class RunningKafka:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
+    def create_topic(self, name: str) -> None:
+        """As an operator does it."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+            admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+
     @property
     def log(self) -> str:
         """What it wrote so far."""
@@ -119,7 +126,7 @@ class RunningKafka:
     def _launch(self, libs: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         settings = self.folder / "server.properties"
-        settings.write_text("".join(f"{name}={value}\n" for name, value in self._properties.items()))
+        settings.write_text("".join(f"{name}={value}\n" for name, value in self.properties.items()))
         logged = [
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
@@ -129,6 +136,9 @@ class RunningKafka:
             if not (self.folder / "data").exists():
                 cluster = base64.urlsafe_b64encode(b"upshot-of-a-test").decode().rstrip("=")
                 formatted = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+                for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                    for name, password in USERS.items():
+                        formatted += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
                 subprocess.run([*java, *formatted], check=True, stdout=log, stderr=log, timeout=60)
             self._process = subprocess.Popen(
                 [*java, "kafka.Kafka", str(settings)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -184,6 +194,7 @@ def _free_ports(n: int) -> list[int]:
 def _properties(folder: Path, port: int, sasl_port: int, controller: int, partitions: int) -> dict[str, str]:
     users = " ".join(f'user_{name}="{password}"' for name, password in USERS.items())
     login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {users};"
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
     listeners = f"PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}"
     return {
         "process.roles": "broker,controller",
@@ -202,9 +213,12 @@ def _properties(folder: Path, port: int, sasl_port: int, controller: int, partit
             )
         ),
         "inter.broker.listener.name": "PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_plaintext.plain.sasl.jaas.config": login,
-        "listener.name.sasl_ssl.plain.sasl.jaas.config": login,
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        **{
+            f"listener.name.{listener}.{mechanism}.sasl.jaas.config": login if mechanism == "plain" else scram
+            for listener in ("sasl_plaintext", "sasl_ssl")
+            for mechanism in ("plain", "scram-sha-256", "scram-sha-512")
+        },
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:writer",
         "log.dirs": str(folder / "data"),

@@ -11,7 +11,7 @@ What kafka-python (3.0.12) leaves to its users:
 - It retries by itself with the same sequence number, so a broker that was killed stores a message once. That holds within one
   producer: an attempt leaves room for two requests.
 - Its constructor waits for ever in a TLS handshake that nobody answers, and tells a wrong password from a broker that is away
-  only in its log: see `_Connections`.
+  in its log only, if at all: see `_Connections`.
 - Its finaliser and its hook at exit wait a second for the broker, and for ever in a forked child: see `_Producer.close`.
 - While a broker is away its thread spins: see `_Client`.
 - At level DEBUG it writes every value, and every password, to its log: see `_keep_quiet`.
@@ -261,11 +261,27 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         if refusal is not None or not self._bootstrapped.is_done:
             raise KafkaTimeoutError("no broker") from self.failure
 
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        """A broker says why it refuses a login and hangs up: what came before the end is an answer, and not lost with it."""
+        transport = await super()._build_transport(node, timeout_at=timeout_at)
+        receive = transport._sock_recv  # noqa: SLF001  # there is no other way in
+
+        def answer_first() -> tuple[bytes, Exception | None]:
+            data, error = receive()
+            return data, None if data else error  # the end is met again
+
+        transport._sock_recv = answer_first  # noqa: SLF001
+        return transport
+
     def _succeeded(self, _: object) -> None:
         self.failure = None
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
+        # Its frames hold the socket, which the library leaves to the garbage collector.
+        error.__traceback__ = None
+        if error.__context__ is not None:
+            error.__context__.__traceback__ = None
         if isinstance(error, _TO_BE_MENDED) or _is_untrusted(error):
             self._settle(error)
 
