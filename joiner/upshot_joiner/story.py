@@ -151,6 +151,7 @@ def _prediction(model: str, row: dict[str, Any], features: dict[str, Any]) -> di
         "propensity": row["propensity"],
         "shown": row["shown"],
         "keep_probability": row["keep_probability"],
+        "flags": dict(row["flags"]),
         "writer_id": row["writer_id"],
         "seq": row["seq"],
     }

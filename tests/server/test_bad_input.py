@@ -76,6 +76,7 @@ def test_a_wrong_value_is_named_and_the_rest_is_stored(
         "accepted": 2,
         "duplicates": 0,
         "rejected": 1,
+        "converted": 0,
         "errors": [{"index": 1, "loc": loc, "code": code}],
     }
     for one in good:
@@ -111,6 +112,7 @@ def test_one_bad_line_of_ndjson_loses_nothing_else(server: RunningServer) -> Non
         "accepted": 2,
         "duplicates": 0,
         "rejected": 1,
+        "converted": 0,
         "errors": [{"index": 1, "loc": "", "code": "invalid_json"}],
     }
 

@@ -43,6 +43,7 @@ def test_hostile_names_are_kept_exactly(server: RunningServer) -> None:
             "accepted": 1,
             "duplicates": 0,
             "rejected": 0,
+            "converted": 0,
             "errors": [],
         }
         label = {

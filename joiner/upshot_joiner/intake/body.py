@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import zstandard
 
 from upshot_joiner.errors import Problem
+from upshot_joiner.intake.decoded import check_count
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """As sent. Ten thousand events of thirty features are about 2 MB compressed."""
@@ -15,6 +18,22 @@ MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024
 """zstd can pack 32,000 bytes into one, so the limit is on what comes out, counted while it comes out."""
 _ZSTD_SLICE = 512
 """Bytes of zstd given to the decompressor at once: what comes out of them is at most 16 MB."""
+_GZIP_SLICE = 16 * 1024
+"""The same for gzip, which packs 1,030 bytes into one."""
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAX_DAMAGED = 64
+"""A body in which more frames are damaged is not looked through to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A part of a body that cannot be decompressed, as it was sent."""
+
+    sent: bytes
+
+
+Frame = bytes | Damaged
+"""What one frame of a body holds."""
 
 
 def too_large(limit: int) -> Problem:
@@ -24,6 +43,16 @@ def too_large(limit: int) -> Problem:
         "body_too_large",
         f"The body is larger than {limit // (1024 * 1024)} MiB; send it in smaller batches.",
         [{"loc": "body", "code": "too_large"}],
+    )
+
+
+def corrupt() -> Problem:
+    """The answer to a body that is not compressed as it says."""
+    return Problem(
+        400,
+        "corrupt_body",
+        "The body cannot be decompressed as its Content-Encoding says.",
+        [{"loc": "body", "code": "corrupt"}],
     )
 
 
@@ -39,15 +68,19 @@ async def read_body(chunks: AsyncIterator[bytes], content_length: str | None, li
     return bytes(collected)
 
 
-def decompress(body: bytes, encoding: str, limit: int = MAX_DECOMPRESSED_BYTES) -> bytes:
-    """Undo ``Content-Encoding`` (``gzip``, ``zstd`` or none); never holds more than ``limit`` bytes of result."""
+def decompress(body: bytes, encoding: str, limit: int = MAX_DECOMPRESSED_BYTES) -> list[Frame]:
+    """Undo ``Content-Encoding`` (``gzip``, ``zstd`` or none); never holds more than ``limit`` bytes of result.
+
+    A zstd body gives its frames one by one, a damaged one among them as :class:`Damaged`; any other body is one frame. Raises a
+    :class:`Problem`: 400 when nothing of the body can be decompressed, 413 when it is too much, 415 for another encoding.
+    """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
-        return body
+        return [body]
     if encoding == "zstd":
         return _zstd(body, limit)
     if encoding in ("gzip", "x-gzip"):
-        return _gzip(body, limit)
+        return [_gzip(body, limit)]
     raise Problem(
         415,
         "unsupported_encoding",
@@ -56,48 +89,72 @@ def decompress(body: bytes, encoding: str, limit: int = MAX_DECOMPRESSED_BYTES) 
     )
 
 
-def _zstd(body: bytes, limit: int) -> bytes:
-    result = bytearray()
-    rest = body
-    try:
-        while rest:
-            frame = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
-            view = memoryview(rest)
-            position = 0
-            while position < len(rest) and not frame.eof:
-                result += frame.decompress(view[position : position + _ZSTD_SLICE])
-                position += _ZSTD_SLICE
-                if len(result) > limit:
-                    raise too_large(limit)
-            if not frame.eof:
-                raise _corrupt()
-            rest = frame.unused_data + rest[position:]
-    except zstandard.ZstdError as error:
-        raise _corrupt() from error
-    return bytes(result)
+def whole(frames: list[Frame]) -> bytes:
+    """The frames of a body as one text; raises a 400 :class:`Problem` when one of them is damaged."""
+    parts = [frame for frame in frames if isinstance(frame, bytes)]
+    if len(parts) != len(frames):
+        raise corrupt()
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _zstd(body: bytes, limit: int) -> list[Frame]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
+    frames: list[Frame] = []
+    size = start = 0
+    damaged_from: int | None = None
+    failures = 0
+    while start < len(body):
+        content, end = _member(decompressor.decompressobj, body, start, _ZSTD_SLICE, limit - size, limit)
+        size += len(content)
+        if end is None:  # the next frame can be told by its first four bytes
+            failures += 1
+            damaged_from = start if damaged_from is None else damaged_from
+            start = body.find(_ZSTD_MAGIC, start + 1)
+            if start < 0 or failures > _MAX_DAMAGED:
+                break
+            continue
+        if damaged_from is not None:
+            frames.append(Damaged(body[damaged_from:start]))
+            damaged_from = None
+        frames.append(content)
+        check_count(len(frames))
+        start = end
+    if damaged_from is not None:
+        frames.append(Damaged(body[damaged_from:]))
+    frames = [frame for frame in frames if frame != b""]  # an empty frame, or one that says it is to be skipped
+    if failures and not any(isinstance(frame, bytes) for frame in frames):
+        raise corrupt()
+    return frames or [b""]
 
 
 def _gzip(body: bytes, limit: int) -> bytes:
     result = bytearray()
-    rest = body
-    try:
-        while rest:
-            member = zlib.decompressobj(wbits=31)
-            result += member.decompress(rest, limit - len(result) + 1)
-            if len(result) > limit:
-                raise too_large(limit)
-            if not member.eof:
-                raise _corrupt()
-            rest = member.unused_data
-    except zlib.error as error:
-        raise _corrupt() from error
+    start = 0
+    while start < len(body):
+        content, end = _member(
+            lambda: zlib.decompressobj(wbits=31), body, start, _GZIP_SLICE, limit - len(result), limit
+        )
+        if end is None:
+            raise corrupt()
+        result += content
+        start = end
     return bytes(result)
 
 
-def _corrupt() -> Problem:
-    return Problem(
-        400,
-        "corrupt_body",
-        "The body cannot be decompressed as its Content-Encoding says.",
-        [{"loc": "body", "code": "corrupt"}],
-    )
+def _member(
+    begin: Callable[[], Any], body: bytes, start: int, slice_bytes: int, room: int, limit: int
+) -> tuple[bytes, int | None]:
+    """Decompress what begins at ``start``: its content and its end; without an end when it is damaged or cut off."""
+    one = begin()
+    view = memoryview(body)
+    content = bytearray()
+    position = start
+    try:
+        while position < len(body) and not one.eof:
+            content += one.decompress(view[position : position + slice_bytes])
+            position = min(position + slice_bytes, len(body))
+            if len(content) > room:
+                raise too_large(limit)
+    except (zstandard.ZstdError, zlib.error):
+        return bytes(content), None
+    return bytes(content), position - len(one.unused_data) if one.eof else None

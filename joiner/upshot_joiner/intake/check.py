@@ -19,6 +19,8 @@ from upshot_joiner.store.keys import content_hash, request_key
 MAX_ID_LENGTH = 512
 MAX_NAME_LENGTH = 512
 MAX_FEATURES = 10_000
+MAX_PLACE_LENGTH = MAX_NAME_LENGTH + 32
+MAX_FLAG_LENGTH = 64
 MAX_TEXT_LENGTH = 64 * 1024
 MAX_COUNTERS = 1000
 MAX_COUNT = 2**63
@@ -27,6 +29,7 @@ EARLIEST_US = to_micros(datetime(1990, 1, 1, tzinfo=UTC))
 LATEST_US = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
 """A time outside is a mistake of unit (milliseconds taken for seconds is the year 55,000), not a moment."""
 
+_ALWAYS_KEPT = Prediction(request_id="", model="").keep_probability
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -104,6 +107,11 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     ):
         if names and max(map(len, names)) > MAX_NAME_LENGTH:
             raise NotAccepted("too_long", field)
+    for place, flag in (event.flags or {}).items():
+        if len(place) > MAX_PLACE_LENGTH or len(flag) > MAX_FLAG_LENGTH:
+            raise NotAccepted("too_long", "flags")
+    if event.flags and len(event.flags) > 2 * MAX_FEATURES:
+        raise NotAccepted("too_many", "flags")
     if event.propensity is not None and not 0 < event.propensity <= 1:
         raise NotAccepted("out_of_range", "propensity")
     if not 0 < event.keep_probability <= 1:
@@ -116,7 +124,17 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     times = None
     if event.feature_times:
         times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
-    content = msgspec.structs.replace(event, predicted_at=predicted_us, feature_times=times, writer_id="", seq=0)
+    content = msgspec.structs.replace(
+        event,
+        predicted_at=predicted_us,
+        feature_times=times,
+        # msgspec leaves out the default by its identity: 1.0 as it was sent is another object, and no other content.
+        keep_probability=_ALWAYS_KEPT if event.keep_probability == 1 else event.keep_probability,
+        # Flags say how a value came to be, not what it is: looked at by the SDK or by the server, the content is the same.
+        flags=None,
+        writer_id="",
+        seq=0,
+    )
     try:
         digest = content_hash(content)
     except (RecursionError, ValueError, TypeError):

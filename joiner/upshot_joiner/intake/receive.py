@@ -29,6 +29,8 @@ class Received(Generic[CheckedT]):
 
     events: list[tuple[int, CheckedT]]
     refused: list[Refused]
+    converted: int | None = None
+    """How many values of these events were kept as ``repr``; None for a kind of event whose values never are."""
 
     @property
     def empty(self) -> bool:
@@ -55,7 +57,8 @@ class Receiver:
                 events.append((index, check_prediction(event)))
             except NotAccepted as reason:
                 refused.append(Refused(index, reason.code, reason.loc, _content(event)))
-        return Received(events, refused)
+        converted = sum(decoded.converted.get(index, 0) for index, _ in events) if decoded.converted else 0
+        return Received(events, refused, converted)
 
     def decode_labels(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedLabel]:
         """Label events of a body as sent; raises a :class:`Problem` when it is no list of events at all."""

@@ -184,6 +184,7 @@ def served_block(
             [[(k, float(v)) for k, v in (event.attributions or {}).items()] for event in events], NUMBER_MAP
         ),
         "shape": pa.array(features.shape_of_row, pa.uint64()),
+        "flags": _text_maps([event.flags for event in events]),
         "extra": pa.array(extras, TEXT_MAP),
     }
     table.update(typed)

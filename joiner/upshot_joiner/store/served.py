@@ -70,6 +70,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   propensity Nullable(Float64),
   shown Nullable(Bool),
   keep_probability Float64,
+  flags Map(String, LowCardinality(String)),
   writer_id LowCardinality(String),
   seq UInt64,
   feature_times Map(LowCardinality(String), DateTime64(6, 'UTC')),
@@ -83,6 +84,15 @@ PRIMARY KEY (toStartOfHour(predicted_at), request_key)
 ORDER BY (toStartOfHour(predicted_at), request_key, request_id, model_version, item_id)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1,
   enable_vertical_merge_algorithm = 1
+"""
+
+_LATER_COLUMNS = {"flags": "Map(String, LowCardinality(String))"}
+"""Columns that tables of earlier releases do not have yet; old rows read as the type's default, here: no flags."""
+_WITHOUT = """
+SELECT name FROM system.tables
+WHERE database = currentDatabase() AND match(name, '^served_[0-9a-f]{16}$')
+  AND name NOT IN (SELECT table FROM system.columns WHERE database = currentDatabase() AND name = {column:String})
+ORDER BY name
 """
 
 
@@ -124,6 +134,9 @@ class ServedTables:
         self._store = store
         self._lock = threading.RLock()
         self._models: dict[str, _Model] = {}
+        for column, type_ in _LATER_COLUMNS.items():
+            for (table,) in store.query(_WITHOUT, {"column": column}):
+                store.command(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {type_}")
         for model, feature, kind, column in store.query(
             "SELECT model, feature, kind, column_name FROM feature_columns FINAL"
         ):
