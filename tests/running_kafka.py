@@ -109,6 +109,11 @@ class RunningKafka:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ran, and does no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def create_topic(self, name: str) -> None:
         """As an operator does it."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
