@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from unittest.mock import patch
 
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 import upshot
 import upshot.testing
 from tests.logger.collector import eventually
+from upshot.capture.frames import Layout, log_frame
 from upshot.delivery.batch import Batch
+from upshot.settings import Settings
 from upshot.testing import (
     Bug,
     FaultyTransport,
@@ -27,7 +31,9 @@ from upshot.testing import (
     TooLarge,
     Transient,
 )
-from upshot.wire import PACKED_CONTENT_TYPE
+from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, Prediction
+from upshot.writer import Writer
+from upshot_joiner.intake.decode import Decoder
 
 SETTLED = ("stored", "duplicates", "rejected", "dropped", "queued", "spooled", "in_flight")
 
@@ -166,6 +172,63 @@ def test_what_is_no_event_is_refused_and_the_rest_is_kept():
     assert (receipt.stored, receipt.rejected) == (1, {"empty": 1, "wrong_type": 2})
     assert [one.event.get("request_id") for one in transport.rejected] == ["", "x", None]
     assert "features" in transport.rejected[1].why
+
+
+ODD_VALUES = {
+    "nested": {"a": [1, {"b": None}]},
+    "texts": ["a", "b"],
+    "bytes": b"abc",
+    "no text": b"\xff",
+    "zoned": dt.datetime(2026, 1, 2, tzinfo=dt.UTC),
+    "duration": dt.timedelta(days=1, seconds=2.5),
+    "numbers": [1, 2.5, True],
+    "with null": [1, None],
+    "big": 2**64 - 1,
+    "nan": float("nan"),
+    7: "a name that is no text",
+}
+
+
+def test_events_are_read_as_the_server_reads_them():
+    """Whatever a service logs, in whichever form it travels: the same events, with the same flags."""
+    sent = []
+
+    class Spy(InMemoryTransport):
+        def send(self, batch, *, timeout_s):
+            sent.append(batch)
+            return super().send(batch, timeout_s=timeout_s)
+
+    transport = Spy()
+    with upshot.testing.capture(model="m", transport=transport):
+        upshot.log_prediction(ODD_VALUES, 0.5)
+        upshot.log_prediction({**ODD_VALUES, "huge": 2**70}, 0.5, inputs=ODD_VALUES, tags={"a": 1})
+    writer = Writer(Settings())
+    columns = {str(name): [value] for name, value in ODD_VALUES.items() if name not in ("nested", "numbers", "big")}
+    columns["struct"] = [{"a": 1, "b": "x"}]
+    log_frame(
+        writer,
+        pa.table({"prediction": [0.5], **columns}),
+        Layout(),
+        model="m",
+        model_version="",
+        submit=lambda batch: transport.send(batch, timeout_s=1),
+    )
+    by_server = []
+    for batch in sent:
+        if batch.kind == "predictions":
+            decoded = Decoder(Prediction).decode(batch.bodies(), batch.content_type)
+            assert decoded.refused == []
+            by_server += [event for _, event in decoded.events]
+    assert {batch.content_type for batch in sent if batch.kind == "predictions"} == {
+        PACKED_CONTENT_TYPE,
+        NDJSON_CONTENT_TYPE,
+        ARROW_CONTENT_TYPE,
+    }
+    kept = transport.predictions
+    assert len(kept) == len(by_server) == 3
+    for ours, theirs in zip(kept, by_server, strict=True):
+        for field in Prediction.__struct_fields__:
+            assert repr(getattr(ours, field)) == repr(getattr(theirs, field)), field
 
 
 def test_nan_equals_itself():
