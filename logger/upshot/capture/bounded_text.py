@@ -85,8 +85,6 @@ class _Writer:
             self._add_list(items, path, depth)
         elif (fields := fields_of(value)) is not None:
             self._add_dict(list(fields.items()), path, depth)
-        elif callable(to_list := getattr(kind, "tolist", None) or getattr(kind, "to_list", None)):
-            self._add_array(value, to_list, path, depth)
         else:
             self._add_other(value, path, depth)
 
@@ -134,32 +132,37 @@ class _Writer:
             self.write(shown, below, depth + 1)
         self._add("}")
 
+    def _add_other(self, value: Any, path: str, depth: int) -> None:
+        try:
+            plain = self._plain(value)
+        except Exception:  # noqa: BLE001
+            kind = type(value)
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                self._add_text_of_bytes(value)
+            elif callable(to_list := getattr(kind, "tolist", None) or getattr(kind, "to_list", None)):
+                self._add_array(value, to_list, path, depth)
+            else:
+                self._add_repr(value)
+        else:
+            self.write(plain, path, depth)
+
     def _add_array(self, value: Any, to_list: Callable[[Any], object], path: str, depth: int) -> None:
         size = getattr(value, "size", None)
         if not isinstance(size, int):
             size = getattr(value, "numel", value.__len__)()
-        kind = getattr(getattr(value, "dtype", None), "kind", "")
         if size > MAX_LIST:
             self._add_repr(value)
-        elif kind in ("m", "M") and getattr(value, "ndim", 0) == 1:  # as a list these may be plain integers
-            self._add_list(list(value[:MAX_TEXT]), path, depth)
+        elif getattr(getattr(value, "dtype", None), "kind", "") in (
+            "m",
+            "M",
+        ):  # NumPy lists moments of nanoseconds as integers
+            self._add_list(list(value[:MAX_TEXT]) if value.ndim == 1 else [repr(value)], path, depth)
         else:
             plain = to_list(value)
             if type(plain) is type(value):
                 self._add_repr(value)
             else:
                 self.write(plain, path, depth)
-
-    def _add_other(self, value: object, path: str, depth: int) -> None:
-        try:
-            plain = self._plain(value)
-        except Exception:  # noqa: BLE001
-            if isinstance(value, (bytes, bytearray, memoryview)):
-                self._add_text_of_bytes(value)
-            else:
-                self._add_repr(value)
-            return
-        self.write(plain, path, depth)
 
     def _add_text_of_bytes(self, value: bytes | bytearray | memoryview) -> None:
         with memoryview(value) as view:
