@@ -687,6 +687,14 @@ def test_a_column_that_rows_can_do_without_is_left_out_and_said(caplog):
     assert "column 'odd' cannot be read" in caplog.text
 
 
+def test_yes_and_no_are_bools_or_zero_and_one():
+    """A 2 is no answer: the column is left out, and the rows are logged."""
+    seen = {"shown": "x"}
+    assert [event.shown for event in Logged(frame(x=[True, None, False]), **seen).events] == [True, None, False]
+    assert [event.shown for event in Logged(frame(x=[1.0, float("nan"), 0.0]), **seen).events] == [True, None, False]
+    assert [event.shown for event in Logged(frame(x=[2, 1, 0]), **seen).events] == [None, None, None]
+
+
 def test_a_warning_names_the_column_kept_as_text_and_no_value(caplog):
     Logged(pd.DataFrame({"prediction": [0.5, 0.5], "mixed_column": [{"secret": "value"}, 1]}))
     assert "column 'mixed_column'" in caplog.text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 import time
+from pathlib import Path
 from unittest.mock import patch
 
 import msgspec
@@ -396,3 +398,18 @@ def test_the_books_balance_whatever_the_other_side_does(script, sizes, labels):
     else:
         assert (stats["stored"], stats["duplicates"]) == (held, 0)
     assert {event.request_id for event in transport.predictions} <= set(logged)
+
+
+def test_the_examples_of_the_documentation_run():
+    """docs/testing.md: every block of Python, and the tests that it defines."""
+    page = (Path(__file__).parents[2] / "docs/testing.md").read_text("utf-8")
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, namespace)  # noqa: S102  # our own documentation
+    examples = [value for name, value in namespace.items() if name.startswith("test_")]
+    assert len(examples) == 2
+    for example in examples:
+        example()
+    for name in upshot.testing.__all__:
+        if name not in ("Attempt", "Captured", "Rejected", "Step"):
+            assert name in page
