@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -52,6 +52,8 @@ class Collector:
         self.requests: list[Request] = []
         self.stored: list[Any] = []
         self.reports: list[WriterReport] = []
+        self.refuse: Callable[[list[Any]], bool] = lambda events: False
+        """Which batches are answered with 400."""
         self.ending = threading.Event()
         collector = self
 
@@ -94,6 +96,8 @@ class Collector:
             reply = Reply(
                 422, {"accepted": 0, "duplicates": 0, "rejected": 1, "errors": [{"index": 0, "code": "type"}]}
             )
+        if self.refuse(events):
+            reply = Reply(400)
         request = Request(handler.path, headers, events, handler.client_address)
         self.requests.append(request)
         if reply.hang_s:
@@ -119,6 +123,12 @@ class Collector:
     def labels(self) -> list[LabelEvent]:
         """The stored label events, in the order of their arrival."""
         return [event for event in self.stored if isinstance(event, LabelEvent)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stop; every hanging answer ends."""

@@ -34,6 +34,8 @@ _ABANDONED_GRACE_S = 30.0
 """How long the events of a logger that was garbage-collected are still tried for."""
 _SHUTDOWN_GRACE_S = 2.0
 """How long events logged at the very end of the interpreter may hold it up, all together."""
+_GIVE_BACK_GRACE_S = 0.15
+"""How long the thread may take, once its time is up, to put back what it holds."""
 _REPORT_TIMEOUT_S = 5.0
 _BUGS_PER_BATCH = 3
 _NEVER = float("inf")
@@ -129,12 +131,15 @@ class Sender:
         left_s = max(0.0, self._deadline - time.monotonic())
         if self._outbox.secure(left_s) and self._is_failing:
             self._deadline = 0.0  # all is on disk, and nobody listens: why wait
-        left_s = max(0.0, self._deadline - time.monotonic())
+            self._wake.set()
+            left_s = 0.0
+        else:
+            left_s = max(0.0, self._deadline - time.monotonic())
         if self._thread is None:
             self._ship_here(left_s)
             self._transport.close()
         elif self._thread is not threading.current_thread():
-            self._thread.join(left_s)
+            self._thread.join(left_s + _GIVE_BACK_GRACE_S)
         self._close_outbox()
         self._writer.complaints.say()
 
@@ -167,7 +172,11 @@ class Sender:
             self._flushed.notify_all()
 
     def _is_over(self) -> bool:
-        return self._closing and (self._outstanding() == 0 or time.monotonic() >= self._deadline or self._is_holding())
+        if not self._closing:
+            return False
+        if self._outbox.keeps_refused and self._is_failing:
+            return True
+        return self._outstanding() == 0 or time.monotonic() >= self._deadline or self._is_holding()
 
     def _is_holding(self) -> bool:
         """Whether the other side refuses us for a reason that somebody has to mend first."""
@@ -277,6 +286,8 @@ class Sender:
             with self._ledger.lock:
                 self._ledger.retries += 1
             self._writer.complaints.say()
+            if self._closing and self._outbox.keeps_refused:
+                return None  # it is on disk: the next process will find a better moment
             if self._back_off(failures, retry_after_s):
                 failures = 0
 

@@ -128,6 +128,8 @@ class SpooledOutbox:
         """Write what is queued now. Returns how many events that were."""
         n_taken = 0
         with self._lock:
+            if self._folder is not None:
+                self._is_disk_usable()  # it may have been deleted since
             self._unload_memory()
             for kind, buffer in self._writer.buffers():
                 n_queued = len(buffer.events)
@@ -271,9 +273,12 @@ class SpooledOutbox:
 
     def _rescue(self) -> None:
         """The folder was deleted: what its open files still hold goes to memory, and a new folder is made."""
+        if self._taken is not None and isinstance(self._taken[1], Lane):
+            self._taken[1].done()
+            self._taken = self._taken[0], None  # from now on in the sender's hands alone
         for lane in self._lanes.values():
-            while (batch := lane.take(self._settings.batch_max_events, self._settings.batch_max_bytes)) is not None:
-                self._keep_in_memory(batch)
+            while (rest := lane.take(self._settings.batch_max_events, self._settings.batch_max_bytes)) is not None:
+                self._keep_in_memory(rest)
                 lane.done()
             lane.close()
         if self._folder is not None:
