@@ -18,6 +18,7 @@ import yaml
 from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.store.artifact.utils.models import get_model_name_and_version
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from upshot.integrations.rows import answers_of, collect_request_ids, log_rows
 from upshot.logger import Logger
@@ -25,7 +26,7 @@ from upshot.logger import Logger
 __all__ = ["LoggedPyfunc", "LoggedPythonModel", "collect_request_ids", "load_model", "log_pyfunc"]
 
 _SERVED_FOLDER = "__pyfunc_model_path__"
-"""The variable in which MLflow's scoring server finds the model's folder."""
+"""The variable in which MLflow's scoring server finds the URI of the model's folder."""
 
 
 def load_model(
@@ -207,7 +208,7 @@ def _registered(model_uri: str) -> tuple[str | None, str | None]:
 def _served() -> tuple[str | None, str | None]:
     """Name and version of the model that this process serves, from what MLflow's scoring server put beside it."""
     with contextlib.suppress(Exception):  # no such server, or a model that is not registered
-        note = Path(os.environ[_SERVED_FOLDER]) / "registered_model_meta"
+        note = Path(local_file_uri_to_path(os.environ[_SERVED_FOLDER])) / "registered_model_meta"  # type: ignore[no-untyped-call]
         found: Mapping[str, Any] = yaml.safe_load(note.read_text("utf-8"))
         return str(found["model_name"]), str(found["model_version"])
     return None, None
