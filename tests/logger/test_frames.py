@@ -751,6 +751,32 @@ def test_a_frame_that_breaks_off_keeps_what_was_read(caplog):
     assert "secret" not in caplog.text
 
 
+def test_rows_that_cannot_be_encoded_cost_no_others(monkeypatch, caplog):
+    """A bug amid a run of rows: what was handed over before is not counted again, and the next rows are logged."""
+    from upshot.capture.frames import log
+
+    bodies = []
+
+    def body(piece):
+        bodies.append(piece.num_rows)
+        if len(bodies) == 2:
+            raise RuntimeError("secret")
+        return real_body(piece)
+
+    real_body = log.body
+    monkeypatch.setattr(log, "body", body)
+    rows = pa.table({"prediction": np.zeros(30), "text": ["y" * 300_000] + ["x" * 1000] * 29})
+    logged = Logged(rows, batch_rows=20, max_batch_bytes=12_000)
+    handed_over = sum(batch.n_events for batch in logged.batches)
+    stats = logged.stats
+    assert stats["dropped_too_large"] == 1
+    assert stats["dropped_failed"] == 19 - bodies[0]
+    assert stats["accepted"] == 30 == handed_over + stats["dropped"]
+    assert len(logged.ids) == 30
+    assert "could not encode rows (RuntimeError)" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_rows_without_a_model_are_dropped():
     logged = Logged(frame(x=[1, 2]), model="")
     assert (logged.stats["dropped_no_model"], len(logged.ids)) == (2, 2)

@@ -141,9 +141,9 @@ def test_an_empty_slate_is_no_event():
     assert writer.stats()["accepted"] == 0
 
 
-def test_what_cannot_be_iterated_raises_before_anything_is_counted():
-    """The logger's method counts it as one failed call."""
+def test_what_cannot_be_iterated_raises_and_is_one_event():
+    """The logger's method counts it as failed."""
     writer = Writer(Settings())
     with pytest.raises(TypeError):
         slate(None, writer)
-    assert writer.stats()["accepted"] == 0
+    assert writer.stats()["accepted"] == 1

@@ -251,7 +251,9 @@ def test_wait_for_waits_for_another_thread_and_says_what_it_saw():
     transport = InMemoryTransport()
     sender = threading.Timer(0.05, lambda: transport.send(batch("predictions", prediction()), timeout_s=1))
     sender.start()
-    transport.wait_for(predictions=1, timeout=10)
+    started = time.monotonic()
+    transport.wait_for(predictions=1, timeout=60)
+    assert time.monotonic() - started < 30  # it was woken, and did not just look at the end
     sender.join()
     with pytest.raises(AssertionError, match="1 predictions and 0 labels"):
         transport.wait_for(predictions=1, labels=1, timeout=0.01)

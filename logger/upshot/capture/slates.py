@@ -49,11 +49,16 @@ def encode_slate(
 
     An item is a mapping, or an object with named fields. What is neither, or has a part that is not what it should be, is kept as
     text in the feature ``item`` and flagged: one odd item loses neither itself nor the others. Raises when ``items`` cannot
-    be iterated.
+    be iterated, having counted the call as one event.
     """
     common = {name: value for name, value in of_all.items() if value is not None}
+    try:
+        given = list(items)
+    except Exception:
+        writer.next_seq()
+        raise
     events = []
-    for index, item in enumerate(list(items)):
+    for index, item in enumerate(given):
         fixed = {
             "request_id": request_id,
             "model": model,
