@@ -267,6 +267,59 @@ def story(request_id: str, model: str = "flights", label: str = "late", extra: d
     )
 
 
+def writer(writer_id: str, state: str = "complete", **fields: Any) -> dict[str, Any]:
+    """One writer of whom everything arrived, but for the fields that say otherwise."""
+    numbers = {"next_seq": 12_000, "received": 12_000, "rejected": 0, "missing": 0, "unexplained": 0}
+    times = {"started_at": iso(START), "first_seen": iso(START), "last_seen": iso(NOW), "last_report_at": iso(NOW)}
+    return {
+        "writer_id": writer_id,
+        "state": state,
+        "host": "model-7f9c",
+        "pid": 41,
+        "sdk": "upshot-python/0.2.0",
+        "models": ["flights"],
+        "is_last": False,
+        "is_silent": False,
+        "explained": {},
+        "waiting": {},
+        "gaps": [],
+        "gap_count": 0,
+        "counters": {"accepted": 12_000, "stored": 12_000},
+        "rejected_by_code": {},
+        **numbers,
+        **times,
+        **fields,
+    }
+
+
+def writers() -> list[dict[str, Any]]:
+    """One of each kind."""
+    dropped = {"received": 11_000, "missing": 1000, "explained": {"full": 990, "http_401": 10}}
+    waiting = {"received": 11_800, "missing": 200, "waiting": {"spooled": 150, "recent": 50}}
+    lost = {"received": 11_958, "missing": 42, "unexplained": 42, "gaps": [[7, 7], [40, 80]], "gap_count": 2}
+    return [
+        writer("9f2c77aa01b3d4e5", "lossy", is_silent=True, rejected=7, rejected_by_code={"conflict": 7}, **lost),
+        writer("5d0b1177cc93aa02", "waiting", **waiting),
+        writer("0460415af31d50ef", gaps=[[n * 20, n * 20 + 18] for n in range(50)], gap_count=52, **dropped),
+        writer("54ed021b69d98b7f", is_last=True),
+        writer("no-report", host="", pid=None, sdk="", started_at=None, last_report_at=None, counters={}),
+    ]
+
+
+def writers_answers(listed: list[dict[str, Any]]) -> Answers:
+    """The list, with its totals, and each writer by itself."""
+    totals: dict[str, Any] = {"writers": len(listed), "explained": {}, "waiting": {}}
+    totals["states"] = {state: sum(w["state"] == state for w in listed) for state in ("complete", "waiting", "lossy")}
+    for name in ("next_seq", "received", "rejected", "missing", "unexplained"):
+        totals[name] = sum(w[name] for w in listed)
+    for name in ("explained", "waiting"):
+        for counts in (w[name] for w in listed):
+            for key, n in counts.items():
+                totals[name][key] = totals[name].get(key, 0) + n
+    answers: Answers = {"/v1/writers": (200, {"writers": listed, "totals": totals})}
+    return answers | {f"/v1/writers/{quote(w['writer_id'], safe='')}": (200, w) for w in listed}
+
+
 def flights() -> Answers:
     """A year of flights by two versions, as it looks in late November."""
     versions = [
@@ -352,7 +405,7 @@ def flights() -> Answers:
     }
     for name, kind, *_ in FEATURES:
         answers[f"{base}/features/{name}"] = (200, feature(name, "numeric" if kind in {"numeric", "score"} else kind))
-    return answers
+    return answers | writers_answers(writers())
 
 
 # One payload per way in that is known to us: tags, attributes, closing script, SVG, template and plotly's own markup.
@@ -417,4 +470,17 @@ def hostile() -> Answers:
         answers[f"{base}/features/{quote(name, safe='')}"] = (200, feature(name, "categorical", HOSTILE))
     extra: dict[str, Any] = dict(zip(HOSTILE, reversed(HOSTILE), strict=True))
     answers[f"/v1/predictions/{quote(HOSTILE[2], safe='')}"] = (200, story(HOSTILE[2], model, HOSTILE[6], extra))
-    return answers
+    named = [
+        writer(
+            name,
+            HOSTILE[0],
+            host=name,
+            sdk=name,
+            models=[name, model],
+            counters={name: 5},
+            missing=5,
+            explained={name: 5},
+        )
+        for name in HOSTILE
+    ]
+    return answers | writers_answers(named)

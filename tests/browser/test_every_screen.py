@@ -20,9 +20,11 @@ PAGES = {
     "models": "/",
     "model": "/models/flights",
     "story": "/requests/flight-1545",
+    "writers": "/writers",
     "unknown-model": "/models/unknown",
     "unknown-request": "/requests/unknown",
     "hostile-model": f"/models/{HOSTILE_MODEL}",
+    "hostile-writers": "/writers",
     "hostile-story": f"/requests/{quote(HOSTILE[2], safe='')}",
 }
 
@@ -48,7 +50,7 @@ def test_no_page_scrolls_sideways_in_light_or_dark(canned: Canned, open_page: Op
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["models", "model", "story"])
+@pytest.mark.parametrize("name", ["models", "model", "story", "writers"])
 def test_text_stands_out_from_its_background(canned: Canned, open_page: OpenPage, name: str, dark: bool) -> None:
     """WCAG AA: 4.5 to 1, or 3 to 1 for large text."""
     canned.answers.update(flights())
@@ -58,7 +60,7 @@ def test_text_stands_out_from_its_background(canned: Canned, open_page: OpenPage
     assert faint == []
 
 
-@pytest.mark.parametrize("name", ["models", "model", "story"])
+@pytest.mark.parametrize("name", ["models", "model", "story", "writers"])
 def test_a_screen_reader_finds_its_way(canned: Canned, open_page: OpenPage, name: str) -> None:
     canned.answers.update(flights())
     shown = open_page(canned.url + PAGES[name])

@@ -25,7 +25,9 @@ def client(canned_server: Canned) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/models/any", "/models/a/b.c", "/requests", "/requests/a/b", "/static/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models/any", "/models/a/b.c", "/writers", "/requests", "/requests/a/b", "/static/nothing"]
+)
 def test_every_page_forbids_foreign_and_inline_scripts(client: httpx.Client, path: str) -> None:
     headers = client.get(path).headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))

@@ -1,4 +1,4 @@
-"""Routes of the dashboard: three pages and the files they load."""
+"""Routes of the dashboard: four pages and the files they load."""
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -24,6 +24,12 @@ def index() -> HTMLResponse:
 def model_page(model: str) -> HTMLResponse:
     """Show one model; its name may hold slashes."""
     return _page(pages.render_model(model))
+
+
+@router.get("/writers")
+def writers() -> HTMLResponse:
+    """Show the writers."""
+    return _page(pages.render_writers())
 
 
 @router.get("/requests")

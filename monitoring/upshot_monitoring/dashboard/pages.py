@@ -20,6 +20,7 @@ __all__ = [
     "render_model",
     "render_not_found",
     "render_request",
+    "render_writers",
 ]
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
@@ -79,6 +80,11 @@ def render_model(model: str) -> str:
 def render_request(request_id: str) -> str:
     """One request's story. `request_id` is any string; whether it is known is for the API to say."""
     return _render("request.html", request_id=request_id, request_json=json.dumps(request_id))
+
+
+def render_writers() -> str:
+    """The writers, and what became of the events they numbered."""
+    return _render("writers.html")
 
 
 def render_not_found() -> str:

@@ -69,3 +69,10 @@ export const outcomeState = (word) => badge(STATES[word] ?? "none", word);
 const JOBS = { queued: "wait", running: "wait", done: "good", failed: "bad", cancelled: "none" };
 /** How far an export or a report is. */
 export const jobStatus = (word) => badge(JOBS[word] ?? "none", word);
+
+const WRITERS = { complete: "good", waiting: "wait", lossy: "bad" };
+/** Whether all that a writer logged is accounted for. What was dropped for a reason is accounted for, and still not good. */
+export const writerState = (word, missing) =>
+  word === "complete" && missing
+    ? badge("none", "complete, dropped some")
+    : badge(WRITERS[word] ?? "none", word);
