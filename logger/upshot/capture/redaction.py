@@ -36,9 +36,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from upshot.capture.bounded_text import bounded_text
-from upshot.capture.convert import NATIVE_TYPES, NUMBER_TYPES, as_text, free_name, only_texts
+from upshot.capture.convert import NATIVE_TYPES, NUMBER_TYPES, as_text, only_texts
 from upshot.capture.flags import REDACTED, Flags
-from upshot.capture.value_kinds import KINDS, Span, apart, spans
+from upshot.capture.value_kinds import HINTS, KINDS, MAX_SCAN, Span, apart, spans
 from upshot.errors import ConfigurationError
 
 __all__ = ["MASK", "Action", "Entry", "Redaction"]
@@ -52,6 +52,7 @@ _MIN_KEY = 16
 """Characters: a shorter key can be guessed, and with it every hashed ID."""
 _MAX_KNOWN_NAMES = 10_000
 _MAX_KNOWN_LENGTH = 200
+_MAX_KNOWN_TEXT = 64
 _NUMBERS_ONLY = frozenset({"attributions", "feature_times", "probabilities"})
 _NEVER = frozenset({"request_id", "item_id", "model", "model_version", "label_id"})
 
@@ -86,16 +87,18 @@ class _DroppedError(Exception):
 class Redaction:
     """The rules, read once. One object serves all threads; what it decided about a name it remembers."""
 
-    __slots__ = ("_clean", "_decisions", "_key", "_kinds", "_n_rules", "_rules")
+    __slots__ = ("_clean", "_clean_texts", "_concerns_prediction", "_decisions", "_kinds", "_mac", "_n_rules", "_rules")
 
     def __init__(self, rules: Iterable[tuple[Action, str]], key: str) -> None:
         by_action = sorted(rules, key=lambda rule: _ACTIONS.index(rule[0]))
         self._n_rules = len(by_action)
         self._rules = [_Rule(action, _matcher(target)) for action, target in by_action if target[0] != "~"]
-        self._kinds = [(action, target[1:]) for action, target in by_action if target[0] == "~"]
-        self._key = key.encode()
+        self._kinds = [(action, target[1:], HINTS[target[1:]]) for action, target in by_action if target[0] == "~"]
+        self._mac = hmac.new(key.encode(), digestmod="sha256")
         self._decisions: dict[tuple[str, str], _Decision] = {}
         self._clean: dict[str, set[str]] = {}
+        self._clean_texts: set[str] = set()
+        self._concerns_prediction = self.decision("", "prediction")[0] is not None
 
     def __repr__(self) -> str:
         return f"<Redaction: {self._n_rules} rules>"
@@ -128,37 +131,43 @@ class Redaction:
         then `Converter` does all of it.
         """
         items = features.copy()
+        types = set(map(type, items.values()))
         if (
             only_texts(tuple(items))
-            or (type(prediction) is str and not self.is_clean("", {"prediction": prediction}))
-            or (type(prediction) is not str and self.decision("", "prediction")[0] is not None)
+            or not (types <= NATIVE_TYPES or _are_plain(items.values()))
+            or self._concerns_prediction
+            or (type(prediction) is str and self.text(prediction) is not prediction)
         ):
             raise TypeError
-        if not NATIVE_TYPES.issuperset(map(type, items.values())):
-            for value in items.values():
-                if type(value) not in NATIVE_TYPES and not (
-                    type(value) is list and NUMBER_TYPES.issuperset(map(type, value))
-                ):
-                    raise TypeError
-        odd = self._odd("features", items)
-        if self._kinds:
-            odd += [name for name, v in items.items() if type(v) is str and name not in odd and self.text(v) is not v]
-        if not odd:
+        named = self._odd("features", items)
+        if self._kinds and str in types:
+            known = self._clean_texts
+            found = {
+                name: text
+                for name, v in items.items()
+                if type(v) is str and v not in known and (text := self.text(v)) is not v
+            }
+        else:
+            found = {}
+        if not named and not found:
             return items, None
         flags = Flags()
-        kept: dict[str, Any] = {}
-        for name, value in items.items():
-            if name in odd:
-                entry = self.entry("features", name, value, _as_it_is)
-                for _ in range(entry.n_redacted):
-                    on_redacted()
-                if entry.n_redacted:
-                    flags.note(f"features.{entry.name}", REDACTED)
-                if not entry.is_dropped:
-                    kept[free_name(entry.name, kept)] = entry.value
+        for name, action, shown in named:
+            if shown != name:
+                raise TypeError
+            if action == "drop":
+                del items[name]
+                found[name] = None
+            elif (value := items[name]) is not None:
+                found[name] = MASK if action == "mask" else self.digest(as_text(value))
+        for name, text in found.items():
+            on_redacted()
+            flags.note(f"features.{name}", REDACTED)
+            if text is None:
+                items.pop(name, None)
             else:
-                kept[name] = value
-        return kept, flags.noted
+                items[name] = text
+        return items, flags.noted
 
     def is_clean(self, section: str, items: dict[str, Any]) -> bool:
         """Whether no rule touches these names and values, which are all plain and no lists."""
@@ -166,23 +175,20 @@ class Redaction:
             self._kinds and any(type(v) is str and self.text(v) is not v for v in items.values())
         )
 
-    def _odd(self, section: str, names: Iterable[str]) -> list[str]:
-        """The names that a rule touches."""
+    def _odd(self, section: str, names: Iterable[str]) -> list[tuple[str, Action | None, str]]:
+        """The names that a rule touches, each with the action and the name to show."""
         clean = self._clean.get(section)
         if clean is None:
             clean = self._clean[section] = set()
         if clean.issuperset(names):
             return []
         odd = []
-        for name in names:
-            if name not in clean:
-                action, shown = self.decision(section, name)
-                if action is not None or shown != name:
-                    odd.append(name)
-                elif len(name) <= _MAX_KNOWN_LENGTH:
-                    if len(clean) >= _MAX_KNOWN_NAMES:
-                        clean.clear()
-                    clean.add(name)
+        for name in [name for name in names if name not in clean]:
+            action, shown = self.decision(section, name)
+            if action is not None or shown != name:
+                odd.append((name, action, shown))
+            elif len(name) <= _MAX_KNOWN_LENGTH:
+                _remember(name, clean)
         return odd
 
     # ---- the long way ------------------------------------------------------------------------------------------------
@@ -194,9 +200,7 @@ class Redaction:
         if known is None:
             known = self._decide(section, name)
             if len(name) + len(section) <= _MAX_KNOWN_LENGTH:
-                if (
-                    len(self._decisions) >= _MAX_KNOWN_NAMES
-                ):  # a service that makes names without end must not fill the memory
+                if len(self._decisions) >= _MAX_KNOWN_NAMES:
                     self._decisions.clear()
                 self._decisions[key] = known
         return known
@@ -258,8 +262,13 @@ class Redaction:
 
     def text(self, text: str) -> str | None:
         """A text without the values that rules recognise in it: the same object when there are none; None when it is dropped."""
+        if text in self._clean_texts:
+            return text
+        given = text
         to_hash: list[Span] = []
-        for action, kind in self._kinds:  # those that drop first, those that hash last
+        for action, kind, hint in self._kinds:  # those that drop first, those that hash last
+            if hint(text) is None and len(text) <= MAX_SCAN:
+                continue
             found = spans(kind, text)
             if found and action == "drop":
                 return None
@@ -267,7 +276,11 @@ class Redaction:
                 to_hash += found
             elif found:
                 text = _replaced(text, found, lambda _: MASK)
-        return _replaced(text, apart(sorted(to_hash)), self.digest) if to_hash else text
+        if to_hash:
+            return _replaced(text, apart(sorted(to_hash)), self.digest)
+        if text is given and len(text) <= _MAX_KNOWN_TEXT:
+            _remember(text, self._clean_texts)  # most texts of features are categories: they come again
+        return text
 
     def screen(self, plain: Callable[[object], Any]) -> _Screen:
         """What to pass a value through that is written as bounded text."""
@@ -275,7 +288,9 @@ class Redaction:
 
     def digest(self, text: str) -> str:
         """HMAC-SHA256 of a text, as 64 hexadecimal digits."""
-        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
+        mac = self._mac.copy()
+        mac.update(text.encode("utf-8", "surrogatepass"))
+        return mac.hexdigest()
 
 
 class _Screen:
@@ -320,8 +335,14 @@ def _replaced(text: str, found: list[Span], by: Callable[[str], str]) -> str:
     return "".join((*parts, text[position:]))
 
 
-def _as_it_is(value: object) -> object:
-    return value
+def _are_plain(values: Iterable[Any]) -> bool:
+    return all(type(v) in NATIVE_TYPES or (type(v) is list and NUMBER_TYPES.issuperset(map(type, v))) for v in values)
+
+
+def _remember(text: str, known: set[str]) -> None:
+    if len(known) >= _MAX_KNOWN_NAMES:  # a service that makes names without end must not fill the memory
+        known.clear()
+    known.add(text)
 
 
 def _matcher(target: str) -> Callable[[str], object]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-__all__ = ["KINDS", "MAX_SCAN", "Span", "apart", "spans"]
+__all__ = ["HINTS", "KINDS", "MAX_SCAN", "Span", "apart", "spans"]
 
 Span = tuple[int, int]
 
@@ -145,3 +145,12 @@ KINDS: dict[str, Callable[[str], Iterator[Span]]] = {
     "key": _keys,
     "ip": _addresses,
 }
+
+HINTS: dict[str, Callable[[str], object]] = {
+    "email": re.compile(r"[@%\uff20]").search,
+    "card": re.compile(r"[0-9]{3}").search,
+    "jwt": re.compile("eyJ").search,
+    "key": _KEY.search,
+    "ip": re.compile(r"[0-9]\.[0-9]|:[0-9A-Fa-f]{0,4}:").search,
+}
+"""A quick look: what it finds nothing in (None) holds no value of the kind."""
