@@ -421,6 +421,19 @@ def test_every_column_that_nothing_else_names_is_a_feature():
     assert logged.events[0].features == {"a": 1, "b": "x"}
 
 
+def test_a_single_feature_may_be_given_by_its_name():
+    assert Logged(frame(amount=[1], b=["x"]), features="amount").events[0].features == {"amount": 1}
+
+
+def test_a_subclass_of_a_frame_is_a_frame():
+    """As of GeoPandas."""
+
+    class Special(pd.DataFrame):
+        """One."""
+
+    assert same(Logged(Special({"prediction": [1.0], "x": [np.nan]})).features("x"), [float("nan")])
+
+
 def test_one_answer_for_all_rows_needs_no_column():
     logged = Logged(frame(x=[1, 2]), predicted_at="2026-01-02T00:00:00Z", propensity=0.5, shown=False)
     at = dt.datetime(2026, 1, 2, tzinfo=UTC).timestamp()

@@ -30,13 +30,13 @@ class Captured:
 
     @property
     def predictions(self) -> list[Prediction]:
-        """The predictions, in the order in which they were logged."""
+        """The predictions, in the order of their arrival."""
         self._settle()
         return self.transport.predictions
 
     @property
     def labels(self) -> list[LabelEvent]:
-        """The label events, in the order in which they were logged."""
+        """The label events, in the order of their arrival."""
         self._settle()
         return self.transport.labels
 

@@ -36,11 +36,12 @@ class Frame(Protocol):
 
 def open_frame(frame: Any) -> Frame:
     """A pandas DataFrame, or anything with ``__arrow_c_stream__`` (polars, pyarrow, DuckDB). Raises TypeError for all else."""
-    if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "iloc") and hasattr(frame, "columns"):
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(frame).__mro__}
+    if "pandas.DataFrame" in kinds:
         return _PandasFrame(frame)
     if not hasattr(frame, "__arrow_c_stream__"):
         raise TypeError("a frame is a pandas DataFrame or has __arrow_c_stream__")
-    if type(frame).__module__.partition(".")[0] == "polars":
+    if "polars.DataFrame" in kinds:
         frame = _with_readable_columns(frame)
     return _ArrowFrame(pa.RecordBatchReader.from_stream(frame))
 

@@ -182,7 +182,7 @@ class TableMaker:
             used = {position for position, _ in self._columns.values()} | {self._request_id}
             features = [name for name, position in self._position.items() if position not in used]
         if not isinstance(features, Mapping):
-            features = {_name(column): column for column in features}
+            features = {_name(column): column for column in ([features] if isinstance(features, str) else features)}
         self._plan_each("features", features, "value")
 
     def _plan_predicted_at(self, given: Any) -> None:
