@@ -56,6 +56,8 @@ def test_stored_duplicate_and_rejected_events_have_arrived_each_number_once(line
         refused = [Refused(0, "missing", "model", {"request_id": "r", "writer_id": fresh, "seq": 10})]
         line.committer.submit_predictions([], refused).result(30)
         assert figures(line, fresh) == (8, 2, 3, [[3, 3], [5, 5], [8, 8]])
+    written = line.store.query("SELECT count() FROM writer_repeats WHERE writer_id = {w:String}", {"w": fresh})
+    assert written == [(1,)], "of all the duplicates, one had a number that no stored event has"
     told = line.writer(fresh)
     assert told["rejected_by_code"] == {"conflict": 1, "missing": 1}
     assert told["models"] == [fresh]

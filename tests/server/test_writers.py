@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -32,13 +33,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running.end()
 
 
-def started(server: RunningServer, what: str) -> subprocess.Popen[str]:
-    """A process that logs, without a spool: what its memory held is lost with it."""
+def started(server: RunningServer, what: str, spool: Path | None = None) -> subprocess.Popen[str]:
+    """A process that logs; without a spool, what its memory held is lost with it."""
+    settings = {"UPSHOT_SPOOL": "false"} if spool is None else {"UPSHOT_SPOOL": "true", "UPSHOT_SPOOL_DIR": str(spool)}
     return subprocess.Popen(
-        [sys.executable, PROCESS, server.url, what],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "UPSHOT_SPOOL": "false"},
+        [sys.executable, PROCESS, server.url, what], stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}
     )
 
 
@@ -139,6 +138,45 @@ def test_a_killed_process_leaves_its_last_numbers_missing(server: RunningServer)
     assert server.post("/v1/writers", lost).json()["accepted"] == 1
     [writer] = of_model(server, "killed")["writers"]
     assert (writer["state"], writer["unexplained"], writer["waiting"]) == ("lossy", 20, {})
+
+
+def test_what_a_killed_process_left_in_its_spool_arrives_under_its_own_name(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """The next process with that spool sends it, and the gap at the server closes."""
+    process = started(server, "spooling", tmp_path / "spool")
+    assert stats(process)["spooled"] == 20
+    [killed] = of_model(server, "spooling")["writers"]
+    assert killed["received"] == 50
+    process.kill()
+    process.wait()
+    heir = started(server, "heir", tmp_path / "spool")
+    stats(heir)
+    assert heir.wait(60) == 0
+    told = one(server, killed["writer_id"])
+    assert (told["received"], told["next_seq"], told["state"]) == (70, 70, "complete")
+    [own] = of_model(server, "heir")["writers"]
+    assert (own["received"], own["next_seq"], own["state"]) == (1, 1, "complete"), (
+        "what it sent for another is not its own"
+    )
+
+
+def test_no_number_is_lost_or_invented_while_the_server_is_killed(server: RunningServer) -> None:
+    """Three kills under load: events that were stored and not acknowledged come again, and count once."""
+    process = started(server, "under_kills")
+    rng = random.Random(5)
+    for _ in range(3):
+        time.sleep(rng.uniform(0.3, 0.8))
+        server.kill()
+        server.start()
+    counters = stats(process)
+    assert process.wait(60) == 0
+    assert counters["stored"] + counters["duplicates"] == counters["accepted"] == 4000
+    told = of_model(server, "under_kills")
+    assert is_conserved(told)
+    [writer] = told["writers"]
+    assert (writer["received"], writer["next_seq"], writer["state"], writer["rejected"]) == (4000, 4000, "complete", 0)
+    assert server.http.get("/v1/models/under_kills").json()["predictions"] == 4000
 
 
 def test_a_batch_that_is_sent_again_counts_once(server: RunningServer) -> None:
