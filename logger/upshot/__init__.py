@@ -33,8 +33,11 @@ __all__ = [
     "close",
     "configure",
     "flush",
+    "log_frame",
     "log_label",
     "log_prediction",
+    "log_shown",
+    "log_slate",
     "retract_label",
     "stats",
 ]
@@ -43,7 +46,10 @@ _default = Logger.unconfigured()
 
 # The default logger's own methods: a function around them would cost a third of the call.
 log_prediction = _default.log_prediction
+log_frame = _default.log_frame
 log_label = _default.log_label
+log_shown = _default.log_shown
+log_slate = _default.log_slate
 retract_label = _default.retract_label
 flush = _default.flush
 close = _default.close

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 __all__ = ["Ledger", "Tally"]
@@ -24,6 +24,10 @@ class Tally:
         self._count = itertools.count()
         self.next: Callable[[], int] = self._count.__next__
         """Raise by one and return the number before."""
+
+    def raise_by(self, n: int) -> None:
+        """Raise by ``n``."""
+        deque(itertools.islice(self._count, n), maxlen=0)
 
     @property
     def value(self) -> int:

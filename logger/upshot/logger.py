@@ -12,13 +12,17 @@ import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self, Unpack
 
 from upshot.buffer import Buffer
 from upshot.capture.events import SCALAR_TYPES
+from upshot.capture.frames import Layout, log_frame
 from upshot.capture.plain import PlainPrediction
+from upshot.capture.request_id import current_request
+from upshot.capture.slates import encode_slate
+from upshot.delivery.batch import Batch
 from upshot.delivery.outbox import MemoryOutbox
 from upshot.delivery.sender import Sender
 from upshot.delivery.spooled import SpooledOutbox
@@ -114,7 +118,8 @@ class Logger:
         ``features``: name -> number, bool, text, None or list of numbers; other values by the table in
         ``upshot.capture.convert``. They are encoded before the call returns, so changing them afterwards changes nothing.
         ``prediction``: a score, a class, or class -> probability: then the most probable class is the prediction.
-        ``request_id``: yours, or None for a new UUIDv7. ``item_id``: which item of a ranked list.
+        ``request_id``: yours, or None: that of the web request (``upshot.integrations.fastapi``), or a new UUIDv7.
+        ``item_id``: which item of a ranked list.
         ``model``, ``model_version``: those of the configuration unless given.
         ``predicted_at``: now unless given. ``feature_times``: name -> when that value was computed.
         ``entities``: type -> ID of whom it is about. ``tags``: for segments.
@@ -126,15 +131,7 @@ class Logger:
         writer = None
         try:
             writer = self._live or self._open()
-            seq = writer.next_seq()
             settings = writer.settings
-            if request_id is None:
-                request_id = writer.new_request_id()
-            elif type(request_id) is not str:
-                request_id = writer.encoder.text(request_id)
-            buffer = writer.predictions
-            if len(buffer.events) >= buffer.watch_from and not self._may_append(writer, buffer, 1):
-                return request_id
             if model is None:
                 model = settings.model
             elif type(model) is not str:
@@ -143,6 +140,21 @@ class Logger:
                 model_version = settings.model_version
             elif type(model_version) is not str:
                 model_version = writer.encoder.text(model_version)
+            if request_id is None:
+                request = current_request.get()
+                request_id = writer.new_request_id() if request is None else request.take(model, model_version, item_id)
+            elif type(request_id) is not str:
+                request_id = writer.encoder.text(request_id)
+            buffer = writer.predictions
+            n_queued = len(buffer.events)
+            keep_probability = 1.0
+            if (writer.is_sampling or n_queued >= buffer.watch_from) and not (
+                keep_probability := writer.keep_probability(request_id)
+            ):
+                return request_id
+            seq = writer.next_seq()
+            if n_queued >= buffer.max_events and not self._may_append(writer, buffer, 1):
+                return request_id
             if not model:
                 return self._no_model(writer, request_id)
             event = None
@@ -171,6 +183,8 @@ class Logger:
                     seq,
                 )
                 try:
+                    if keep_probability < 1.0 or writer.redaction is not None:
+                        plain = writer.marked(plain, keep_probability)
                     event = writer.plain.encode(plain)
                 except Exception:  # noqa: BLE001  # another way mends it, or says what is wrong
                     event = _retried(writer, plain)
@@ -193,6 +207,7 @@ class Logger:
                     shown=shown,
                     writer_id=writer.writer_id,
                     seq=seq,
+                    keep_probability=keep_probability,
                 )
             size = len(event)
             if (
@@ -204,6 +219,148 @@ class Logger:
         except Exception as error:  # noqa: BLE001  # nothing may reach the model service
             _count_failure(writer, error)
         return request_id if type(request_id) is str else str(uuid.uuid4())
+
+    def log_slate(
+        self,
+        items: Iterable[object],
+        *,
+        request_id: str | None = None,
+        model: str | None = None,
+        model_version: str | None = None,
+        predicted_at: Moment | None = None,
+        features: Mapping[str, object] | None = None,
+        feature_times: Mapping[str, Moment] | None = None,
+        entities: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        inputs: Mapping[str, object] | None = None,
+        action: float | int | bool | str | None = None,
+        propensity: float | None = None,
+        shown: bool | None = None,
+    ) -> str:
+        """Log a ranked list: one prediction per item, all with one request ID, which it returns.
+
+        ``items``: mappings (or objects with such fields) that hold ``item_id``, ``prediction``, and whatever else
+        `log_prediction` takes by the same name, and ``position``: the place it was served at, unless given its index in
+        the list, from 0; it becomes the tag ``position``. The other arguments are those of every item; of ``features``,
+        ``feature_times``, ``entities``, ``tags`` and ``inputs``, what an item says comes on top.
+
+        A slate is taken or dropped as a whole. Never raises and never blocks, as `log_prediction`.
+        """
+        writer = None
+        try:
+            writer = self._live or self._open()
+            settings = writer.settings
+            model = settings.model if model is None else writer.encoder.text(model)
+            model_version = settings.model_version if model_version is None else writer.encoder.text(model_version)
+            if request_id is None:
+                request = current_request.get()
+                request_id = writer.new_request_id() if request is None else request.take(model, model_version, "")
+            elif type(request_id) is not str:
+                request_id = writer.encoder.text(request_id)
+            buffer = writer.predictions
+            keep_probability = 1.0
+            if (writer.is_sampling or len(buffer.events) >= buffer.watch_from) and not (
+                keep_probability := writer.keep_probability(request_id)
+            ):
+                return request_id
+            events = encode_slate(
+                writer,
+                items,
+                request_id=request_id,
+                model=model,
+                model_version=model_version,
+                predicted_at=_now() if predicted_at is None else predicted_at,
+                keep_probability=keep_probability,
+                features=features,
+                feature_times=feature_times,
+                entities=entities,
+                tags=tags,
+                inputs=inputs,
+                action=action,
+                propensity=propensity,
+                shown=shown,
+            )
+            if not model:
+                return self._no_model(writer, request_id, len(events))
+            if events and self._may_append(writer, buffer, max(map(len, events)), len(events), sum(map(len, events))):
+                buffer.size_bytes += sum(map(len, events))
+                for event in events:
+                    buffer.append(event)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the model service
+            _count_failure(writer, error)
+        return request_id if type(request_id) is str else str(uuid.uuid4())
+
+    def log_frame(
+        self,
+        frame: Any,
+        *,
+        prediction: str = "prediction",
+        probabilities: Mapping[Any, str] | None = None,
+        request_id: str | None = None,
+        item_id: str | None = None,
+        features: Sequence[str] | Mapping[str, str] | None = None,
+        model: str | None = None,
+        model_version: str | None = None,
+        predicted_at: Moment | None = None,
+        feature_times: Mapping[str, str] | None = None,
+        entities: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        inputs: Mapping[str, str] | None = None,
+        attributions: Mapping[str, str] | None = None,
+        action: str | None = None,
+        propensity: str | float | None = None,
+        shown: str | bool | None = None,
+        batch_rows: int = 10_000,
+        timeout: float = 60.0,
+    ) -> Sequence[str]:
+        """Log the rows of a frame as predictions. Returns the request ID of each row, in order, as a pyarrow array.
+
+        ``frame``: a pandas DataFrame, or anything with ``__arrow_c_stream__`` (polars, pyarrow, DuckDB). Needs pyarrow
+        (``pip install 'upshot[frames]'``). The other arguments name the columns that hold what `log_prediction` takes by the
+        same name; ``docs/sdk.md`` says each. ``features``: None takes every column that nothing else names.
+
+        Never raises; what cannot be logged is counted in `stats`. Works in the calling thread, and waits up to
+        ``timeout`` seconds for room for each batch of ``batch_rows`` rows.
+        """
+        writer = None
+        try:
+            writer = self._live or self._open()
+            layout = Layout(
+                prediction=prediction,
+                probabilities=probabilities,
+                request_id=request_id,
+                item_id=item_id,
+                features=features,
+                predicted_at=predicted_at,
+                feature_times=feature_times,
+                entities=entities,
+                tags=tags,
+                inputs=inputs,
+                attributions=attributions,
+                action=action,
+                propensity=propensity,
+                shown=shown,
+            )
+            live = writer
+
+            def submit(batch: Batch) -> bool:
+                return self._submit(live, batch, timeout)
+
+            return log_frame(
+                writer,
+                frame,
+                layout,
+                model=writer.settings.model if model is None else writer.encoder.text(model),
+                model_version=writer.settings.model_version
+                if model_version is None
+                else writer.encoder.text(model_version),
+                submit=submit,
+                batch_rows=batch_rows,
+                redaction=writer.redaction,
+            )
+        except Exception as error:  # noqa: BLE001
+            _count_failure(writer, error)
+            return []
 
     def log_label(
         self,
@@ -243,6 +400,21 @@ class Logger:
         """Take back the label ``name`` of a request: it is as if nothing were known. Arguments as in `log_label`."""
         self._log_label(request_id, "retract", None, name, observed_at, item_id, model, source, label_id, tags)
 
+    def log_shown(
+        self,
+        request_id: str,
+        *,
+        item_id: str = "",
+        model: str | None = None,
+        observed_at: Moment | None = None,
+        source: str = "",
+    ) -> None:
+        """Log that a prediction logged with ``shown=False`` was shown after all: from now on it counts.
+
+        Arguments as in `log_label`.
+        """
+        self._log_label(request_id, "set", True, "shown", observed_at, item_id, model, source, None, None)
+
     def _log_label(
         self,
         request_id: object,
@@ -259,6 +431,9 @@ class Logger:
         writer = None
         try:
             writer = self._live or self._open()
+            if writer.is_sampling and not writer.sampler.keeps(writer.encoder.text(request_id)):
+                writer.ledger.sampled_out.next()
+                return
             seq = writer.next_seq()
             buffer = writer.labels
             event = writer.encoder.label(
@@ -281,34 +456,40 @@ class Logger:
         except Exception as error:  # noqa: BLE001
             _count_failure(writer, error)
 
-    def _may_append(self, writer: Writer, buffer: Buffer, size_bytes: int) -> bool:
-        """Whether there is room, after waiting for it if so configured; when not, the event is counted as dropped."""
+    def _may_append(
+        self, writer: Writer, buffer: Buffer, size_bytes: int, n_events: int = 1, total_bytes: int | None = None
+    ) -> bool:
+        """Whether there is room, after waiting for it if so configured; when not, the events are counted as dropped.
+
+        ``size_bytes``: of the largest event; ``total_bytes``: of all, when there are several.
+        """
         ledger, settings = writer.ledger, writer.settings
+        needed = size_bytes if total_bytes is None else total_bytes
         if writer.refuses is not None:
             tally = ledger.after_close if writer.refuses == "after_close" else ledger.misconfigured
-            tally.next()
+            tally.raise_by(n_events)
             writer.complaints.note(writer.refuses, "events logged after close() are dropped (stats() counts them)")
             writer.complaints.say()  # here, in the caller's thread: no other is left to say it, and it is said once
             return False
         if size_bytes > settings.event_max_bytes:
-            ledger.too_large.next()
+            ledger.too_large.raise_by(n_events)
             writer.complaints.note("too_large", f"events above {settings.event_max_bytes} bytes are dropped")
             return False
         if settings.on_full == "block":
             if self._sender is not None:
                 self._sender.nudge()
             deadline = time.monotonic() + settings.block_timeout_s
-            while not buffer.has_room(size_bytes) and time.monotonic() < deadline:
+            while not buffer.has_room(needed, n_events) and time.monotonic() < deadline:
                 time.sleep(0.001)
-        if buffer.has_room(size_bytes):
+        if buffer.has_room(needed, n_events):
             return True
-        (ledger.spool_full if writer.is_spool_full else ledger.full).next()
+        (ledger.spool_full if writer.is_spool_full else ledger.full).raise_by(n_events)
         writer.complaints.note("full", "the queue is full: new events are dropped (stats() counts them)")
         return False
 
     @staticmethod
-    def _no_model(writer: Writer, request_id: str) -> str:
-        writer.ledger.no_model.next()
+    def _no_model(writer: Writer, request_id: str, n_events: int = 1) -> str:
+        writer.ledger.no_model.raise_by(n_events)
         writer.complaints.note("no_model", "predictions without a model are dropped: give model= or set UPSHOT_MODEL")
         return request_id
 
@@ -392,6 +573,23 @@ class Logger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _submit(self, writer: Writer, batch: Batch, timeout_s: float) -> bool:
+        """Hand a batch over, when there is room for it within this time; else its events are counted as dropped."""
+        sender = self._sender
+        deadline = time.monotonic() + timeout_s
+        while writer.refuses is None and sender is not None:
+            if sender.put(batch):
+                return True
+            if time.monotonic() >= deadline:
+                break
+            sender.nudge()
+            time.sleep(0.01)
+        reason = writer.refuses or ("spool_full" if writer.is_spool_full else "full")
+        with writer.ledger.lock:
+            writer.ledger.dropped[reason] += batch.n_events
+        writer.complaints.note("full", "the queue is full: new events are dropped (stats() counts them)")
+        return False
+
     def _new_sender(self, writer: Writer) -> Sender:
         settings = writer.settings
         if self._transport is not None:  # the user's own: nobody but he knows where its events belong
@@ -435,7 +633,7 @@ class Logger:
 
 def _retried(writer: Writer, plain: PlainPrediction) -> bytes | None:
     try:
-        return writer.plain.retry(plain)
+        return writer.plain.retry(plain) if writer.redaction is None else None
     except Exception:  # noqa: BLE001  # the long way finds out what is wrong
         return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 from urllib.parse import urlsplit
 
+from upshot.capture.redaction import Redaction
 from upshot.errors import ConfigurationError
 from upshot.kafka_address import KafkaAddress
 
@@ -36,6 +37,8 @@ class Options(TypedDict, total=False):
     on_full: Literal["drop", "block", "prune"]
     block_timeout_s: float
     sample_rate: float
+    redact: Mapping[str, object] | str
+    redact_key: str
     spool: bool
     spool_dir: str
     spool_max_bytes: int
@@ -71,6 +74,11 @@ class Settings:
     block_timeout_s: float = 1.0
     sample_rate: float = 1.0
     """Which part of the requests is logged, chosen by a hash of the request ID: above 0, up to 1."""
+    redact: Mapping[str, object] | str = ""
+    """What is dropped, hashed or masked in the call: ``{"drop": ["password"], "hash": ["entities.user"], "mask": ["~email"]}``,
+    or as text ``drop:password; hash:entities.user; mask:~email``."""
+    redact_key: str = field(default="", repr=False)
+    """The secret of the hashes: at least 16 characters, the same in all services whose hashes should be equal."""
     spool: bool = True
     """Whether events are written to this machine's disk until the server has them."""
     spool_dir: str = ""
@@ -93,6 +101,7 @@ class Settings:
             elif text := environ.get(variable := f"UPSHOT_{name.upper()}", "").strip():
                 chosen[name] = _checked(variable, name, text, spec.default)
         settings = cls(**chosen)  # type: ignore[arg-type]  # _checked() gave each the type of its default
+        Redaction.read(settings.redact, settings.redact_key)  # says now what is wrong with a rule
         if settings.url.startswith(f"{KafkaAddress.SCHEME}:"):
             from upshot.delivery.transport import open_transport  # it imports this module
 
@@ -104,6 +113,8 @@ def _checked(label: str, name: str, value: object, default: object) -> object:
     """Turn one value into the type of its default, or say what is wrong with it."""
     if isinstance(default, bool):
         return _switch(label, value)
+    if name == "redact" and isinstance(value, Mapping):
+        return value
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ConfigurationError(f"{label} must be text, not {type(value).__name__}")

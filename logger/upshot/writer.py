@@ -6,8 +6,10 @@ import os
 
 from upshot.buffer import Buffer
 from upshot.capture.events import EventEncoder
-from upshot.capture.plain import PlainEncoder
+from upshot.capture.plain import MarkedPrediction, PlainEncoder, PlainPrediction
+from upshot.capture.redaction import Redaction
 from upshot.capture.request_id import request_id_source
+from upshot.capture.sampling import Sampler
 from upshot.complaints import Complaints
 from upshot.counters import Ledger
 from upshot.delivery.batch import Kind
@@ -22,6 +24,7 @@ class Writer:
     __slots__ = (
         "complaints",
         "encoder",
+        "is_sampling",
         "is_spool_full",
         "labels",
         "ledger",
@@ -30,7 +33,9 @@ class Writer:
         "next_seq",
         "plain",
         "predictions",
+        "redaction",
         "refuses",
+        "sampler",
         "settings",
         "writer_id",
     )
@@ -43,7 +48,10 @@ class Writer:
         """Counts the call and numbers its event, in one."""
         self.new_request_id = request_id_source()
         self.complaints = Complaints()
-        self.encoder = EventEncoder(self.ledger)
+        self.redaction = Redaction.read(settings.redact, settings.redact_key)
+        self.sampler = Sampler(settings.sample_rate)
+        self.is_sampling = settings.sample_rate < 1
+        self.encoder = EventEncoder(self.ledger, self.redaction)
         self.plain = PlainEncoder()
         watch_from = settings.queue_max_events // 2 if settings.on_full == "prune" else settings.queue_max_events
         self.predictions = Buffer(settings.queue_max_events, settings.queue_max_bytes, watch_from)
@@ -53,6 +61,35 @@ class Writer:
         self.is_spool_full = False
         self.refuses: str | None = None
         """Why no event is taken: ``after_close`` or ``misconfigured``; None while they are."""
+
+    def keep_probability(self, request_id: str) -> float:
+        """With which probability a request is kept now; 0.0, and counted, when this one is not."""
+        buffer = self.predictions
+        is_pruning = self.settings.on_full == "prune" and buffer.max_events > 0
+        fill = len(buffer.events) / buffer.max_events if is_pruning else 0.0
+        probability = self.sampler.keep_probability(request_id, fill)
+        if not probability:
+            is_sampled_out = self.is_sampling and not self.sampler.keeps(request_id)
+            (self.ledger.sampled_out if is_sampled_out else self.ledger.pruned).next()
+        return probability
+
+    def marked(self, plain: PlainPrediction, keep_probability: float) -> MarkedPrediction:
+        """The prediction redacted, and with its probability. Raises TypeError where the long way must decide."""
+        features, flags = plain.features, None
+        if self.redaction is not None:
+            features, flags = self.redaction.plain(features, plain.prediction, self.ledger.redacted.next)
+        return MarkedPrediction(
+            plain.request_id,
+            plain.model,
+            plain.model_version,
+            plain.predicted_at,
+            plain.prediction,
+            features,
+            plain.writer_id,
+            plain.seq,
+            keep_probability,
+            flags,
+        )
 
     def buffers(self) -> tuple[tuple[Kind, Buffer], ...]:
         """The queues. Predictions first, so that a label normally comes after its prediction."""

@@ -24,8 +24,11 @@ def test_exported_names_are_these_and_no_others():
         "close",
         "configure",
         "flush",
+        "log_frame",
         "log_label",
         "log_prediction",
+        "log_shown",
+        "log_slate",
         "retract_label",
         "stats",
     ]

@@ -17,7 +17,7 @@ import msgspec
 
 from upshot.capture.convert import NATIVE_TYPES
 
-__all__ = ["PlainEncoder", "PlainPrediction", "SampledPrediction", "encode"]
+__all__ = ["MarkedPrediction", "PlainEncoder", "PlainPrediction", "encode"]
 
 encode = msgspec.msgpack.Encoder(decimal_format="number").encode
 
@@ -37,10 +37,11 @@ class PlainPrediction(msgspec.Struct, gc=False):
     seq: int
 
 
-class SampledPrediction(PlainPrediction, gc=False):
-    """One that was kept with a probability below 1."""
+class MarkedPrediction(PlainPrediction, gc=False, omit_defaults=True):
+    """One that was kept with a probability below 1, or in which something was redacted."""
 
     keep_probability: float = 1.0
+    flags: dict[str, str] | None = None
 
 
 class PlainEncoder:

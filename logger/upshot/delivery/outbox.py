@@ -24,6 +24,10 @@ class Outbox(Protocol):
         """Begin to work on its own, if it does."""
         ...
 
+    def put(self, batch: Batch) -> bool:
+        """Take over a batch that was never in the queues. False when there is no room; then nothing was done."""
+        ...
+
     def take(self) -> Batch | None:
         """The oldest events as one batch, *in flight* from now on; None when there are none.
 
@@ -65,9 +69,22 @@ class MemoryOutbox:
         self._writer = writer
         self._packer = Packer()
         self._ready: deque[Batch] = deque()
+        self._put: deque[Batch] = deque()
+        self._put_bytes = 0
 
     def start(self) -> None:
         """Nothing to do."""
+
+    def put(self, batch: Batch) -> bool:
+        """See `Outbox`. As many bytes may wait as in a queue, compressed."""
+        ledger = self._writer.ledger
+        with ledger.lock:
+            if self._put and self._put_bytes + len(batch.payload) > self._writer.settings.queue_max_bytes:
+                return False
+            self._put.append(batch)
+            self._put_bytes += len(batch.payload)
+            self._writer.n_held += batch.n_events
+        return True
 
     def take(self) -> Batch | None:
         """See `Outbox`. Predictions first, so that a label normally comes after its prediction."""
@@ -81,7 +98,14 @@ class MemoryOutbox:
             if events:
                 self._ready.extend(self._packer.batches(kind, events))
                 return self._ready.popleft()
-        return None
+        with ledger.lock:
+            if not self._put:
+                return None
+            batch = self._put.popleft()
+            self._put_bytes -= len(batch.payload)
+            self._writer.n_held -= batch.n_events
+            ledger.in_flight += batch.n_events
+        return batch
 
     def take_left(self) -> Batch | None:
         """There are none."""
@@ -104,7 +128,9 @@ class MemoryOutbox:
         """Drop what is queued."""
         ledger = self._writer.ledger
         with ledger.lock:
-            n_lost = sum(buffer.clear() for _, buffer in self._writer.buffers())
+            n_lost = sum(buffer.clear() for _, buffer in self._writer.buffers()) + self._writer.n_held
+            self._put.clear()
+            self._put_bytes = self._writer.n_held = 0
             ledger.dropped["close"] += n_lost
         return n_lost
 

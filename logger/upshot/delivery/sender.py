@@ -96,6 +96,10 @@ class Sender:
         self._outbox.start()
         return True
 
+    def put(self, batch: Batch) -> bool:
+        """Take over a batch that was made elsewhere. False when there is no room for it now."""
+        return self._outbox.put(batch)
+
     def nudge(self) -> None:
         """Look at the queues now: a caller waits for room. Costs the caller some 10 µs; it was going to wait anyway."""
         self._wake.set()

@@ -20,7 +20,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from upshot.integrations.rows import answers_of, collect_request_ids, log_rows
+from upshot.integrations.rows import answers_of, collect_request_ids, features_of, log_rows
 from upshot.logger import Logger
 
 __all__ = ["LoggedPyfunc", "LoggedPythonModel", "collect_request_ids", "load_model", "log_pyfunc"]
@@ -186,7 +186,7 @@ def _log(
         n_rows = 1
     log_rows(
         logger,
-        data,
+        lambda: features_of(data),
         lambda n: answers_of(result, n, classes),
         request_ids=request_ids,
         n_rows=n_rows,

@@ -18,7 +18,7 @@ from upshot.capture.request_id import current_request
 from upshot.complaints import Complaints
 from upshot.logger import Logger
 
-__all__ = ["Answer", "answers_of", "collect_request_ids", "features_of", "log_rows"]
+__all__ = ["Answer", "answers_of", "collect_request_ids", "complain", "features_of", "log_rows"]
 
 _complaints = Complaints()
 _collected: ContextVar[list[str] | None] = ContextVar("upshot_collected_request_ids", default=None)
@@ -53,45 +53,50 @@ class Answer:
 
 def log_rows(
     logger: Logger | None,
-    data: Any,
+    read: Callable[[], Sequence[Mapping[str, Any]]],
     answer: Callable[[int], Sequence[Answer]],
     *,
-    names: Sequence[str] | None = None,
-    fallback_names: Sequence[str] | None = None,
     request_ids: Sequence[str] | None = None,
     n_rows: int,
     **details: Any,
-) -> None:
-    """Log the rows of ``data`` with their answers. Raises nothing; what cannot be read is counted as ``dropped_failed``.
+) -> list[str]:
+    """Log rows with their answers; returns their request IDs. Raises nothing: what cannot be read is ``dropped_failed``.
 
-    ``names``, ``fallback_names``: as in `features_of`. ``answer``: makes the answers of that many rows. ``request_ids``: one for
-    each row; without them a row has the ID of the web request, or a new one. ``n_rows``: how many rows count as failed when
-    none can be read. ``details``: as in `upshot.log_prediction`.
+    ``read`` gives the keyword arguments of `upshot.log_prediction` for each row, ``answer`` the answers of that many rows.
+    ``request_ids``: one for each row; without them a row has the ID of the web request, or a new one. ``n_rows``: how many rows
+    count as failed when none can be read. ``details``: keyword arguments for all rows.
     """
     log = upshot.log_prediction if logger is None else logger.log_prediction
     ids: list[str] = []
     try:
-        rows = features_of(data, names, fallback_names)
+        rows = read()
         answers = answer(len(rows))
         for one in answers:
             _must_be(len(one.predictions), len(rows), "answers")
         if request_ids is not None:
             _must_be(len(request_ids), len(rows), "request_ids")
         given = repeat(None) if request_ids is None else iter(request_ids)
-        for n, (features, request_id) in enumerate(zip(rows, given, strict=False)):
-            id_ = request_id if request_id is not None else _of_web_request(details, answers)
+        for n, (row, request_id) in enumerate(zip(rows, given, strict=False)):
+            id_ = request_id if request_id is not None else _of_web_request(details, row, answers)
             for one in answers:
-                id_ = log(features, one.predictions[n], request_id=id_, item_id=one.item_id, **details)
+                arguments = {"item_id": one.item_id, **details, **row}
+                id_ = log(prediction=one.predictions[n], request_id=id_, **arguments)
             ids.append(id_ or "")
     except Exception as error:  # noqa: BLE001  # objects of other libraries may raise anything
         why = str(error) if type(error) is _MismatchError else type(error).__name__  # a foreign message may hold values
-        _complaints.note(why, f"the rows of a {type(data).__name__} could not be logged ({why})")
-        _complaints.say()
+        complain(why, f"rows could not be logged: {why}")
         # No mapping: this counts an event as failed.
         ids += [log(None, None, **details) for _ in range(n_rows - len(ids))]  # type: ignore[arg-type]
     collected = _collected.get()
     if collected is not None:
         collected += ids
+    return ids
+
+
+def complain(kind: str, text: str) -> None:
+    """Say it on the logger ``upshot``, each kind at most once in five minutes."""
+    _complaints.note(kind, text)
+    _complaints.say()
 
 
 class _MismatchError(ValueError):
@@ -103,11 +108,11 @@ def _must_be(n: int, n_rows: int, what: str) -> None:
         raise _MismatchError(f"{n} {what} for {n_rows} rows")
 
 
-def _of_web_request(details: Mapping[str, Any], answers: Sequence[Answer]) -> str | None:
+def _of_web_request(details: Mapping[str, Any], row: Mapping[str, Any], answers: Sequence[Answer]) -> str | None:
     ids = current_request.get()
     if ids is None or not answers:
         return None
-    return ids.take(details.get("model"), details.get("model_version"), answers[0].item_id)
+    return ids.take(details.get("model"), details.get("model_version"), row.get("item_id", answers[0].item_id))
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -115,15 +120,15 @@ def _of_web_request(details: Mapping[str, Any], answers: Sequence[Answer]) -> st
 
 def features_of(
     data: Any, names: Sequence[str] | None = None, fallback_names: Sequence[str] | None = None
-) -> Sequence[Mapping[str, object]]:
-    """The features of each row of a table.
+) -> list[dict[str, Any]]:
+    """The features of each row of a table, as keyword arguments of `upshot.log_prediction`.
 
     Names are ``names``, else those of the table itself, else ``fallback_names``; where their number is not that of the columns, the
     next count. Without any: ``x0``, ``x1``, …. An array of more than two dimensions has the one feature ``x0``: the numbers of
     the row, flat. The zeros of a sparse matrix are zeros. Raises what the objects raise.
     """
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)) and data and isinstance(data[0], Mapping):
-        return data
+        return [{"features": row} for row in data]
     own, columns, rows = _taken_apart(data)
     n_columns = len(columns) if columns is not None else len(rows[0]) if rows else 0
     chosen = next(
@@ -131,9 +136,8 @@ def features_of(
         [f"x{n}" for n in range(n_columns)],
     )
     chosen = _different([str(name) for name in chosen])
-    return [
-        dict(zip(chosen, row, strict=True)) for row in (zip(*columns, strict=True) if columns is not None else rows)
-    ]
+    each = zip(*columns, strict=True) if columns is not None else rows
+    return [{"features": dict(zip(chosen, row, strict=True))} for row in each]
 
 
 def _taken_apart(data: Any) -> tuple[list[str] | None, list[Sequence[Any]] | None, list[Sequence[Any]]]:
