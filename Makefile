@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
+FEAST  := .venv-feast
 BIN    := $(VENV)/bin
 UV     := 0.13.9
 ARGS   ?=
@@ -15,7 +16,7 @@ help:           ## list the targets
 run: $(VENV)/.installed   ## start the demo: a year of real flights through the whole loop (ARGS="--once --flights 20000" ends and limits)
 	@$(BIN)/upshot demo $(ARGS)
 
-test: $(VENV)/.installed  ## run all tests (ARGS="-k name" chooses)
+test: $(VENV)/.installed $(FEAST)/.installed  ## run all tests (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest $(ARGS)
 
 e2e: $(VENV)/.installed   ## only the tests in a real browser
@@ -37,9 +38,10 @@ bench: $(VENV)/.installed ## measure; prints figures with ratios, decides nothin
 lock: $(VENV)/bin/uv      ## resolve requirements.lock anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra kafka --extra server --extra demo --group dev --group bench pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group feast pyproject.toml -o requirements-feast.lock
 
 clean:          ## remove what the other targets made
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
+	rm -rf $(VENV) $(FEAST) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .demo
 
 $(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "upshot needs Python 3.11 or newer; set PYTHON=...")'
@@ -50,6 +52,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/uv
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/uv pip install -q --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(FEAST)/.installed: requirements-feast.lock | $(VENV)/bin/uv
+	@echo "installing into $(FEAST), where Feast is tested ..."
+	@$(BIN)/uv venv -q --clear --python $(PYTHON) $(FEAST)
+	@$(BIN)/uv pip install -q --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
 	@touch $@
 
 .PHONY: help run test e2e check format bench lock clean

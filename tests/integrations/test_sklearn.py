@@ -209,7 +209,7 @@ def test_names_come_from_the_argument_the_frame_or_the_fitting(logger, collector
 
 
 def rows_of(table: Any, *names: Any) -> list[Any]:
-    return [dict(row) for row in features_of(table, *names)]
+    return [row["features"] for row in features_of(table, *names)]
 
 
 def test_rows_of_tables_of_every_kind_keep_their_types():

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["features_of", "log_online_features"]
 
+_UNKNOWN = "1970-01-01T00:00:00"
+"""How Feast writes a moment that it does not know."""
 _PRESENT, _NOT_FOUND = "PRESENT", "NOT_FOUND"
 
 
@@ -162,7 +164,7 @@ def _from_json(response: Mapping[str, Any]) -> _Columns:
         name: (
             vector["values"],
             vector.get("statuses", ()),
-            [None if at.startswith("1970-01-01T00:00:00") else at for at in vector.get("event_timestamps", ())],
+            [at and not at.startswith(_UNKNOWN) and at for at in vector.get("event_timestamps", ())],
         )
         for name, vector in zip(response["metadata"]["feature_names"], response["results"], strict=True)
     }
