@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -176,23 +178,63 @@ def test_regression_waiting_for_a_broker_takes_no_processor(own_kafka):
         assert logger.flush(60)
 
 
-def test_a_short_stop_leaves_every_event_once_in_the_topic(own_kafka):
-    """As long as an attempt lasts, its producer asks again with the same number, and the broker knows it."""
+def test_within_an_attempt_an_event_is_stored_once_however_often_it_is_asked_for(own_kafka):
+    """The broker finds the first request in its socket when it wakes, and the second, of the same number, behind it."""
     own_kafka.start()
     url = f"kafka://{own_kafka.address}"
-    with upshot.Logger(url=url, model="m", flush_interval_s=0.02, request_timeout_s=20) as logger:
-        for i in range(200):
-            logger.log_prediction({}, 0, request_id=f"r{i}")
-            if i in {50, 150}:
-                own_kafka.pause()
-                threading.Timer(1.5, own_kafka.resume).start()
-            if i == 100:
-                own_kafka.restart()
-            time.sleep(0.02)
-        assert logger.flush(60)
+    # A message is asked for again after half of the time.
+    with upshot.Logger(url=url, model="m", flush_interval_s=0.02, request_timeout_s=6) as logger:
+        logger.log_prediction({}, 0, request_id="before")
+        assert logger.flush(20)
+        own_kafka.pause()
+        logger.log_prediction({}, 0, request_id="meanwhile")
+        time.sleep(4)
+        own_kafka.resume()
+        assert logger.flush(30)
         assert logger.stats()["retries"] == 0
+        own_kafka.restart()
+        logger.log_prediction({}, 0, request_id="after")
+        assert logger.flush(30)
     arrived = times_each_arrived("predictions", own_kafka.address)
-    assert arrived == Counter(f"r{i}" for i in range(200))
+    assert arrived == Counter(["before", "meanwhile", "after"])
+
+
+def test_at_exit_the_librarys_own_hooks_neither_wait_nor_complain(own_kafka):
+    """With a message on its way to a broker that is stopped: in the process itself, and in a child it forked."""
+    own_kafka.start()
+    script = """
+import os, sys, time, upshot
+upshot.configure(url=sys.argv[1], model="m", flush_interval_s=0.02)
+upshot.log_prediction({}, 0)
+assert upshot.flush(20)
+print("sent", flush=True)
+sys.stdin.readline()
+upshot.log_prediction({}, 0)
+while not upshot.stats()["in_flight"]:
+    time.sleep(0.01)
+time.sleep(0.3)
+child = os.fork()
+if child == 0:
+    sys.exit(0)
+forked = time.monotonic()
+assert os.waitpid(child, 0)[1] == 0
+assert time.monotonic() - forked < 0.9, "the child waited"
+print("end", flush=True)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, f"kafka://{own_kafka.address}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "sent\n"
+    own_kafka.pause()
+    out, errors = process.communicate("\n", timeout=30)
+    assert (process.returncode, out) == (0, "end\n"), errors
+    assert "Traceback" not in errors
+    assert len(errors.splitlines()) <= 1, errors
 
 
 def test_running_brokers_end_with_their_test(own_kafka: RunningKafka):
