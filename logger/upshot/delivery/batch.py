@@ -9,7 +9,7 @@ import msgspec
 import zstandard
 
 from upshot.capture.events import is_json
-from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, pack
+from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, pack
 
 __all__ = ["Batch", "Kind", "Packer", "join"]
 
@@ -60,21 +60,33 @@ class Batch:
         return bodies
 
     def encoded_events(self) -> list[bytes]:
-        """The events one by one, as they were encoded."""
+        """The events one by one, as they were encoded: packed or as JSON. The rows of an Arrow table are not encoded one by one."""
         if self.content_type == PACKED_CONTENT_TYPE:
             return [bytes(event) for body in self.bodies() for event in _raw_events(body)]
         return [line for body in self.bodies() for line in body.split(b"\n") if line]
 
     def events(self) -> list[dict[str, Any]]:
         """The events as dicts of the fields they were sent with: for tests, and for whoever looks into a message."""
+        if self.content_type == ARROW_CONTENT_TYPE:
+            from upshot.capture.frames.body import events  # needs pyarrow
+
+            return events(b"".join(self.bodies()))
         decode = msgspec.msgpack.decode if self.content_type == PACKED_CONTENT_TYPE else msgspec.json.decode
         return [decode(event) for event in self.encoded_events()]
 
     def halves(self) -> list[Batch]:
         """The batch as two of half its events."""
+        if self.content_type == ARROW_CONTENT_TYPE:
+            from upshot.capture.frames.body import halves  # needs pyarrow
+
+            return [self._arrow(n_events, body) for n_events, body in halves(b"".join(self.bodies()))]
         events = self.encoded_events()
         middle = len(events) // 2
         return [Batch.of(self.kind, self.content_type, part) for part in (events[:middle], events[middle:])]
+
+    def _arrow(self, n_events: int, body: bytes) -> Batch:
+        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+        return Batch(self.kind, self.content_type, n_events, payload, len(body))
 
 
 def join(parts: Sequence[Batch]) -> Batch:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from upshot.writer import Writer
 
-__all__ = ["drop", "drop_numbered", "length", "raise_by"]
+__all__ = ["drop", "drop_numbered", "length"]
 
 
 def drop(writer: Writer, n_rows: int, reason: str, why: str) -> None:
     """Count rows as accepted and dropped, and say so. ``why`` may name columns, and holds no value."""
-    raise_by(writer.next_seq, n_rows)
+    writer.ledger.accepted.raise_by(n_rows)
     drop_numbered(writer, n_rows, reason, why)
 
 
@@ -23,11 +20,6 @@ def drop_numbered(writer: Writer, n_rows: int, reason: str, why: str) -> None:
     with writer.ledger.lock:
         writer.ledger.dropped[reason] += n_rows
     writer.complaints.note(f"{reason} {why}", f"{why}; {n_rows} rows are dropped (stats() counts them)")
-
-
-def raise_by(next_number: Callable[[], int], n: int) -> None:
-    """Raise a tally by ``n``."""
-    deque(islice(iter(next_number, None), n), maxlen=0)
 
 
 def length(frame: Any) -> int:

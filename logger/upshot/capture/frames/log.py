@@ -8,7 +8,7 @@ from typing import Any
 import zstandard
 
 from upshot.capture.frames.body import body
-from upshot.capture.frames.books import drop, drop_numbered, length, raise_by
+from upshot.capture.frames.books import drop, drop_numbered, length
 from upshot.capture.frames.ids import concat, new_request_ids, next_seqs
 from upshot.capture.frames.layout import Layout, MissingColumnError, UnreadableColumnError
 from upshot.capture.frames.source import Rows, open_frame
@@ -52,7 +52,7 @@ def log_frame(
         constants["keep_probability"] = writer.settings.sample_rate
     try:
         opened = open_frame(frame)
-        maker = TableMaker(opened, layout, constants, redaction, writer.ledger.redacted.next)
+        maker = TableMaker(opened, layout, constants, redaction, writer.ledger.redacted)
     except MissingColumnError as missing:
         return none(
             "no_column", f"log_frame: the frame has no column {missing.column[:200]!r}, given as {missing.role}"
@@ -93,7 +93,7 @@ class _Run:
         writer = self._writer
         keeps = self._keeps(request_ids)
         n_left = rows.n if keeps is None else sum(keeps)
-        raise_by(writer.ledger.sampled_out.next, rows.n - n_left)
+        writer.ledger.sampled_out.raise_by(rows.n - n_left)
         seqs = next_seqs(writer.next_seq, n_left)
         try:
             table = self._maker.table(rows, request_ids, keeps, seqs)
@@ -131,7 +131,7 @@ class _Run:
             why = f"log_frame: column {column[:200]!r} cannot be read; rows are logged without it"
             writer.complaints.note(why, why)
         for column, n in (+self._maker.kept_as_text).items():
-            raise_by(writer.ledger.converted_repr.next, n)
+            writer.ledger.converted_repr.raise_by(n)
             why = f"log_frame: column {column[:200]!r} holds values that no event can hold; they are kept as text"
             writer.complaints.note(why, why)
         writer.complaints.say()

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from upshot.capture.convert import Converter, as_text
 from upshot.capture.flags import REDACTED, Flags
-from upshot.capture.frames.books import raise_by
 from upshot.capture.frames.columns import (
     bool_column,
     event_column,
@@ -31,6 +30,7 @@ from upshot.capture.frames.place import Place
 from upshot.capture.frames.source import Frame, Rows
 from upshot.capture.moments import moment
 from upshot.capture.redaction import MASK, Redaction
+from upshot.counters import Tally
 
 __all__ = ["TableMaker", "pieces", "without_too_large"]
 
@@ -55,13 +55,13 @@ class TableMaker:
         frame: Frame,
         layout: Layout,
         constants: Mapping[str, str | float],
-        redaction: Redaction | None = None,
-        on_redacted: Callable[[], int] = lambda: 0,
+        redaction: Redaction | None,
+        redacted: Tally,
     ) -> None:
         self._redaction = redaction
-        self._on_redacted = on_redacted
+        self._redacted = redacted
         self._convert = Converter(_ignore)
-        self._convert_redacted = Converter(_ignore, redaction, on_redacted)
+        self._convert_redacted = Converter(_ignore, redaction, redacted.next)
         self._names = frame.names
         self._position: dict[str, int] = {}
         for position, name in enumerate(frame.names):
@@ -133,7 +133,7 @@ class TableMaker:
         if key is not None and shown != of:
             name = column_name(field, shown)
         if action == "drop":
-            raise_by(self._on_redacted, rows.n)
+            self._redacted.raise_by(rows.n)
             return name, None
         converter = self._convert if redaction is None or action is not None else self._convert_redacted
         place = Place(section, shown, converter, self._flags)
@@ -149,10 +149,10 @@ class TableMaker:
             texts = text_column(column, Place(section, shown, self._convert, {}))
             change = redaction.digest if action == "hash" else _masked
             column, n_redacted = screened(texts, change, place)
-            raise_by(self._on_redacted, n_redacted)
+            self._redacted.raise_by(n_redacted)
         elif pa.types.is_string(column.type) and not place.is_by_value:
             column, n_redacted = screened(column, redaction.text, place)
-            raise_by(self._on_redacted, n_redacted)
+            self._redacted.raise_by(n_redacted)
         return name, column
 
     # ---- the plan ------------------------------------------------------------------------------------------------
