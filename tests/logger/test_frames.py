@@ -27,6 +27,7 @@ from upshot.capture.frames.body import events, halves
 from upshot.capture.redaction import Redaction
 from upshot.delivery.batch import Batch
 from upshot.settings import Settings
+from upshot.testing import Hang, Invalid, LoseResponse, TooLarge, Transient
 from upshot.wire import ARROW_CONTENT_TYPE, Prediction
 from upshot.writer import Writer
 
@@ -847,3 +848,65 @@ def test_a_kept_batch_is_read_by_the_transport_in_memory():
     assert transport.send(batch, timeout_s=1).stored == 2
     assert transport.send(batch, timeout_s=1).duplicates == 2
     assert [event.entities for event in transport.predictions] == [{"user": "1"}, {"user": "2"}]
+
+
+# ---- through the logger ----------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_logged_is_its_events_and_balances():
+    """From the function of the module to the other side."""
+    with upshot.testing.capture(model="m", model_version="7", sample_rate=0.5, redact={"drop": ["secret"]}) as logged:
+        ids = upshot.log_frame(
+            pd.DataFrame({"score": np.linspace(0, 1, 1000), "secret": "x", "x": range(1000)}),
+            prediction="score",
+            batch_rows=100,
+        )
+        upshot.log_prediction({"x": 0}, 1, request_id="one")
+    assert len(ids) == 1000
+    assert 300 < len(logged.predictions) < 700
+    assert {event.request_id for event in logged.predictions} <= {*ids.to_pylist(), "one"}
+    assert {event.keep_probability for event in logged.predictions} == {0.5}
+    assert all(event.features.keys() == {"x"} for event in logged.predictions)
+    stats = logged.stats
+    assert stats["accepted"] == stats["stored"] == len(logged.predictions)
+    assert stats["sampled_out"] == 1001 - stats["accepted"]
+    assert sorted(event.seq for event in logged.predictions) == list(range(stats["accepted"]))
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_frames_survive_what_the_other_side_does():
+    """Too large, away, an answer lost: every row arrives once."""
+    script = [TooLarge(), Transient(), TooLarge(above=200), LoseResponse(), Invalid()]
+    transport = upshot.testing.FaultyTransport(script, default=TooLarge(above=130))
+    with upshot.Logger(transport=transport, model="m") as logger:
+        ids = logger.log_frame(pa.table({"prediction": range(1000), "s": ["x"] * 1000}), batch_rows=400)
+        assert logger.flush(20)
+        stats = logger.stats()
+    assert sorted(event.prediction for event in transport.predictions) == list(range(1000))
+    assert {event.request_id for event in transport.predictions} == set(ids.to_pylist())
+    assert stats["accepted"] == stats["stored"] + stats["duplicates"] == 1000
+
+
+def test_a_frame_waits_for_room_and_drops_what_finds_none():
+    """A server that hangs and a queue of little room: a batch that has waited its time is dropped, and counted."""
+    transport = upshot.testing.FaultyTransport(default=Hang(60))
+    logger = upshot.Logger(transport=transport, model="m", queue_max_bytes=200_000)
+    noise = np.random.default_rng(0).random(20_000)
+    ids = logger.log_frame(pa.table({"prediction": noise, "x": noise}), batch_rows=2000, timeout=0.05)
+    stats = logger.stats()
+    assert stats["accepted"] == len(ids) == 20_000
+    assert 2000 <= stats["dropped_full"] < 20_000
+    assert stats["accepted"] == stats["dropped"] + stats["queued"] + stats["in_flight"] + stats["stored"]
+    transport.release()
+    assert logger.flush(20)
+    logger.close()
+    stats = logger.stats()
+    assert stats["stored"] == len(transport.predictions) == 20_000 - stats["dropped"]
+
+
+def test_a_frame_after_close_is_counted():
+    logger = upshot.Logger(transport=upshot.testing.InMemoryTransport(), model="m")
+    logger.log_prediction({}, 1)
+    logger.close()
+    assert len(logger.log_frame(pa.table({"prediction": [1, 2]}))) == 2
+    assert logger.stats()["dropped_after_close"] == 2

@@ -8,6 +8,7 @@ import logging
 import pandas as pd
 import pytest
 
+import upshot.testing
 from upshot.capture.slates import encode_slate
 from upshot.delivery.batch import Packer
 from upshot.settings import Settings
@@ -147,3 +148,63 @@ def test_what_cannot_be_iterated_raises_and_is_one_event():
     with pytest.raises(TypeError):
         slate(None, writer)
     assert writer.stats()["accepted"] == 1
+
+
+# ---- through the logger ----------------------------------------------------------------------------------------------------
+
+
+def test_a_slate_logged_is_its_items():
+    with upshot.testing.capture(model="m", strict=True) as logged:
+        request_id = upshot.log_slate(
+            [{"item_id": "a", "prediction": 1}, {"item_id": "b", "prediction": 2}], features={"q": "x"}
+        )
+        upshot.log_label(request_id, 1, name="click", item_id="b")
+        assert upshot.log_slate([{"prediction": 1}], request_id=7, model="other") == "7"
+    assert [(event.request_id, event.item_id, event.model) for event in logged.predictions] == [
+        (request_id, "a", "m"),
+        (request_id, "b", "m"),
+        ("7", "0", "other"),
+    ]
+    assert logged.predictions[0].predicted_at == logged.predictions[1].predicted_at
+    assert logged.labels[0].item_id == "b"
+
+
+def test_a_slate_is_taken_or_dropped_as_a_whole():
+    """No room for all of it, one item too large, no model, after close: as many dropped as it has items."""
+    transport = InMemoryTransport()
+    items = [{"item_id": str(i), "prediction": i} for i in range(6)]
+    with upshot.Logger(transport=transport, model="m", queue_max_events=10, flush_interval_s=60) as logger:
+        logger.log_slate(items)
+        logger.log_slate(items)
+        assert logger.stats()["dropped_full"] == 6
+        assert logger.flush(10)
+        logger.log_slate([*items[:2], {"item_id": "large", "features": {"x": "y" * 300_000}}])
+        assert logger.stats()["dropped_too_large"] == 3
+        assert logger.flush(10)
+        logger.log_slate(items, model="")
+        assert logger.stats()["dropped_no_model"] == 6
+    logger.log_slate(items)
+    stats = logger.stats()
+    assert stats["dropped_after_close"] == 6
+    assert len(transport.predictions) == stats["stored"] == 6
+    assert stats["accepted"] == 6 * 4 + 3 == stats["stored"] + stats["dropped"]
+
+
+def test_a_slate_that_is_none_is_one_failed_call():
+    with upshot.testing.capture(model="m") as logged:
+        for none in (None, 7):
+            assert len(upshot.log_slate(none)) == 36
+        assert len(upshot.log_slate([])) == 36
+    assert (logged.stats["accepted"], logged.stats["dropped_failed"]) == (2, 2)
+
+
+def test_a_sample_holds_whole_slates():
+    with upshot.testing.capture(model="m", sample_rate=0.5) as logged:
+        for i in range(200):
+            upshot.log_slate([{"item_id": "a"}, {"item_id": "b"}], request_id=f"r{i}")
+    kept = {}
+    for event in logged.predictions:
+        kept.setdefault(event.request_id, []).append(event.item_id)
+    assert 60 < len(kept) < 140
+    assert set(map(tuple, kept.values())) == {("a", "b")}
+    assert logged.stats["accepted"] == 2 * len(kept)
