@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
+from urllib.parse import quote
 
 import httpx
+import msgspec
 import pytest
 import zstandard
 
 from tests.running import RunningServer
+from upshot.wire import JSON_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 
 GOOD = {"request_id": "good", "model": "m", "prediction": 0.5, "features": {"x": 1}}
 
@@ -131,6 +135,114 @@ def test_nan_and_large_integers_of_json_are_kept(server: RunningServer) -> None:
     told = server.story("odd")["predictions"][0]
     assert told["features"] == {"n": "NaN", "i": "-Infinity", "b": 9007199254740993, "h": 36893488147419103232}
     assert sorted(told["non_finite"]) == ["i", "n"]
+
+
+@pytest.mark.parametrize("where", ["key", "value", "request_id", "prediction"])
+def test_a_lone_surrogate_is_refused_wherever_it_stands(server: RunningServer, where: str) -> None:
+    event = {
+        "key": {"features": {"\ud800": 1}},
+        "value": {"features": {"a": ["\udfff"]}},
+        "request_id": {"request_id": "\ud800"},
+        "prediction": {"prediction": "a\ud800"},
+    }[where]
+    content = "\n".join(json.dumps(one) for one in (GOOD | event, GOOD | {"request_id": f"beside-{where}"}))
+    for body, form in ((content, "application/x-ndjson"), (f"[{content.replace(chr(10), ',')}]", "application/json")):
+        answer = server.http.post("/v1/predictions", content=body, headers={"content-type": form})
+        assert answer.json()["errors"] == [{"index": 0, "loc": "", "code": "invalid_unicode"}]
+        assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    "digits", ["9007199254740993", "9223372036854775808", "18446744073709551616", "-1", "1" + "0" * 400]
+)
+def test_integers_of_any_size_stay_exact(server: RunningServer, digits: str) -> None:
+    id_ = f"integer-{digits[:25]}-{len(digits)}"
+    content = f'[{{"request_id":"{id_}","model":"m","prediction":{digits},"features":{{"i":{digits},"l":[{digits}]}}}}]'
+    answer = server.http.post("/v1/predictions", content=content, headers={"content-type": "application/json"})
+    assert answer.json()["accepted"] == 1
+    told = server.story(id_)["predictions"][0]
+    assert (told["prediction"], told["features"]) == (int(digits), {"i": int(digits), "l": [int(digits)]})
+
+
+@pytest.mark.parametrize("field", ["features", "prediction", "predicted_at", "seq"])
+def test_an_integer_that_python_does_not_read_is_refused_with_its_event_alone(
+    server: RunningServer, field: str
+) -> None:
+    digits = "9" * 5_000
+    odd = f'{{"request_id":"long-{field}","model":"m","{field}":{digits}}}'.replace(
+        f'"features":{digits}', f'"features":{{"x":[{digits}]}}'
+    )
+    good = json.dumps(GOOD | {"request_id": f"beside-long-{field}"})
+    for body, form in ((f"[{odd},{good}]", "application/json"), (f"{odd}\n{good}", "application/x-ndjson")):
+        answer = server.http.post("/v1/predictions", content=body, headers={"content-type": form})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["rejected"] == 1
+        assert answer.json()["errors"][0]["index"] == 0
+        assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
+    assert server.http.get(f"/v1/predictions/long-{field}").status_code == 404
+
+
+def in_every_form(server: RunningServer, name: str, events: list[dict[str, Any]]) -> list[str]:
+    """Send these events as JSON, line by line and packed; returns the beginnings of their IDs."""
+    ids = []
+    for form in (JSON_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE):
+        id_ = f"{name} {form}"
+        sent = [{"request_id": f"{id_} {i}", "model": name, **event} for i, event in enumerate(events)]
+        if form == PACKED_CONTENT_TYPE:
+            content = msgspec.msgpack.encode(sent)
+        elif form == NDJSON_CONTENT_TYPE:
+            content = "\n".join(json.dumps(one) for one in sent).encode()
+        else:
+            content = json.dumps(sent).encode()
+        answer = server.http.post("/v1/predictions", content=content, headers={"content-type": form})
+        assert answer.json()["accepted"] == len(events), answer.text
+        ids.append(id_)
+    return ids
+
+
+def exactly(left: object, right: object) -> bool:
+    """Equal in value and type: 1 is not true, and not 1.0."""
+    return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(
+            [{"x": None}, {}, {"x": 0}, {"x": ""}, {"x": 0.0}, {"x": False}, {"x": []}], id="null is not absent"
+        ),
+        pytest.param([{"x": 1.5}, {"x": True}, {"x": "1.5"}, {"x": 1}, {"x": "true"}, {"x": [1.5]}], id="kinds"),
+        pytest.param([{"x": "a\0b"}, {"a\0b": "\0"}, {"x": "\0"}, {"\0": ""}], id="NUL"),
+        pytest.param(
+            [
+                {name: 1}
+                for name in (
+                    *("", " ", "\n", "\r\n", "\t", "\x1b[31m", "\u202e", "😀", "é", "e\u0301", "x" * 512),
+                    *("__proto__", "constructor", "toString", "event_id", "tenant", "_row_exists"),
+                    *("request_key", "request_id", "received_at", "shape", "extra", "features", "feature__x"),
+                )
+            ],
+            id="names",
+        ),
+        pytest.param([{"é": 1, "e\u0301": 2, "__proto__": 3, "constructor": "c"}], id="names together"),
+    ],
+)
+def test_values_and_names_come_back_as_they_were(
+    server: RunningServer, values: list[dict[str, Any]], request: pytest.FixtureRequest
+) -> None:
+    """In the story of a request and in the list of features; the names are no columns of ours, and no properties of an object."""
+    for id_ in in_every_form(server, request.node.name, [{"features": one} for one in values]):
+        for i, one in enumerate(values):
+            assert exactly(server.story(f"{id_} {i}")["predictions"][0]["features"], one)
+    model = server.http.get(f"/v1/models/{quote(request.node.name, safe='')}").json()
+    assert {feature["name"] for feature in model["features"]} == set().union(*values)
+
+
+def test_a_name_that_is_too_long_is_refused(server: RunningServer) -> None:
+    for field in ("features", "tags", "probabilities"):
+        value = {"x" * 10_000: "" if field == "tags" else 1}
+        body = problem(server.post("/v1/predictions", GOOD | {"request_id": "name", field: value}), 422, "all_rejected")
+        assert body["errors"] == [{"index": 0, "loc": field, "code": "too_long"}]
 
 
 def test_a_large_body_is_refused_before_it_is_read(server: RunningServer) -> None:
