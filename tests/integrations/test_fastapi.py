@@ -57,6 +57,21 @@ def application(logger: upshot.Logger) -> FastAPI:
     def in_a_thread(features: dict[str, float], log: Log, id_: Annotated[str, Depends(request_id)]) -> list[str]:
         return [id_, log.request_id, log.prediction(features, 0.5)]
 
+    @app.post("/plain")
+    async def plain(features: dict[str, float], log: Log) -> list[str]:
+        return [
+            logger.log_prediction(features, 0.5),
+            log.prediction(features, 0.6),
+            await asyncio.to_thread(deep, features),
+        ]
+
+    def deep(features: dict[str, float]) -> str:
+        return logger.log_prediction(features, 0.7)
+
+    @app.post("/executor")
+    async def executor(features: dict[str, float], log: Log) -> str:
+        return await asyncio.get_running_loop().run_in_executor(None, log.prediction, features, 0.5)
+
     @app.post("/batch")
     def batch(rows: list[dict[str, float]], log: Log) -> list[str]:
         return [log.prediction(row, 0.5) for row in rows]
@@ -171,6 +186,14 @@ def test_further_predictions_of_a_request_are_numbered(http, logger, collector):
         assert answer.headers["x-request-id"] == "r"
     logger.flush()
     assert [(p.request_id, p.features["a"]) for p in collector.predictions] == [("r", 0), ("r~2", 1), ("r~3", 2)] * 2
+
+
+def test_log_prediction_anywhere_in_the_request_has_its_id(http, logger, collector):
+    """Deep in the code, where no request and no log is at hand; and where no context is, the log has the ID."""
+    assert http.post("/plain", json={"a": 1}, headers={"x-request-id": "p"}).json() == ["p", "p~2", "p~3"]
+    assert http.post("/executor", json={"a": 1}, headers={"x-request-id": "e"}).json() == "e"
+    logger.flush()
+    assert sorted(p.request_id for p in collector.predictions) == ["e", "p", "p~2", "p~3"]
 
 
 def test_items_and_models_share_the_id_of_the_request(http, logger, collector):

@@ -1,4 +1,4 @@
-"""`upshot.integrations.feast` with a real feature store. Feast needs other versions of our libraries: it has its own environment."""
+"""`upshot.integrations.feast` with a real feature store. Feast needs other library versions, so it has its own environment."""
 
 from __future__ import annotations
 

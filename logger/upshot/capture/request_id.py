@@ -31,10 +31,19 @@ class RequestIds:
 
     def take(self, model: object, model_version: object, item_id: object) -> str:
         """The ID of the next prediction of this model, version and item; None is as good as empty."""
-        key = tuple("" if part is None else str(part) for part in (model, model_version, item_id))
+        key = (_text(model), _text(model_version), _text(item_id))
         # Neither step can be interrupted within: whoever comes second to setdefault gets the counter of the first.
         number = next(self._counts.setdefault(key, count(1)))
         return self.request_id if number == 1 else f"{self.request_id}~{number}"
+
+
+def _text(part: object) -> str:
+    if part is None:
+        return ""
+    try:
+        return str(part)
+    except Exception:  # noqa: BLE001  # its __str__ raises
+        return f"<{type(part).__name__}>"
 
 
 current_request: ContextVar[RequestIds | None] = ContextVar("upshot_request", default=None)

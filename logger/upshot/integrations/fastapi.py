@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -91,15 +90,16 @@ class PredictionLog:
         """`upshot.log_prediction` with this request's ID; ``details`` are its keyword arguments.
 
         Returns the ID to which labels refer: that of the web request, or ``ID~2``, ``ID~3`` for a further prediction of the same
-        model and item (give the rows of a ranked list an ``item_id`` each to keep them under one ID). Never raises.
+        model and item (give the rows of a ranked list an ``item_id`` each to keep them under one ID). Raises nothing.
         """
-        details = {**self._defaults, **details}
-        if details.get("request_id") is None:
-            with contextlib.suppress(Exception):  # str() of an argument may raise anything
-                identity = map(details.get, ("model", "model_version", "item_id"))
-                details["request_id"] = self._ids.take(*identity)
         log = upshot.log_prediction if self._logger is None else self._logger.log_prediction
-        return log(features, prediction, **details)
+        token = current_request.set(
+            self._ids
+        )  # an executor's thread has it not, nor has anybody without the middleware
+        try:
+            return log(features, prediction, **{**self._defaults, **details})
+        finally:
+            current_request.reset(token)
 
 
 def prediction_log(logger: Logger | None = None, **defaults: Any) -> Callable[[], Awaitable[PredictionLog]]:

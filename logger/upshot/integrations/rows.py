@@ -14,7 +14,6 @@ from itertools import repeat
 from typing import Any
 
 import upshot
-from upshot.capture.request_id import current_request
 from upshot.complaints import Complaints
 from upshot.logger import Logger
 
@@ -75,9 +74,8 @@ def log_rows(
             _must_be(len(one.predictions), len(rows), "answers")
         if request_ids is not None:
             _must_be(len(request_ids), len(rows), "request_ids")
-        given = repeat(None) if request_ids is None else iter(request_ids)
-        for n, (row, request_id) in enumerate(zip(rows, given, strict=False)):
-            id_ = request_id if request_id is not None else _of_web_request(details, row, answers)
+        given: Iterator[str | None] = repeat(None) if request_ids is None else iter(request_ids)
+        for n, (row, id_) in enumerate(zip(rows, given, strict=False)):
             for one in answers:
                 arguments = {"item_id": one.item_id, **details, **row}
                 id_ = log(prediction=one.predictions[n], request_id=id_, **arguments)
@@ -106,13 +104,6 @@ class _MismatchError(ValueError):
 def _must_be(n: int, n_rows: int, what: str) -> None:
     if n != n_rows:
         raise _MismatchError(f"{n} {what} for {n_rows} rows")
-
-
-def _of_web_request(details: Mapping[str, Any], row: Mapping[str, Any], answers: Sequence[Answer]) -> str | None:
-    ids = current_request.get()
-    if ids is None or not answers:
-        return None
-    return ids.take(details.get("model"), details.get("model_version"), row.get("item_id", answers[0].item_id))
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
