@@ -164,6 +164,16 @@ class Converter:
             flags.note(place, REDACTED)
         return None if entry.is_dropped else (entry.name, entry.value)
 
+    def screened(self, value: object) -> Any:
+        """`value`, searched for kinds of values that must not leave; for fields that no rule can name. Null where it is dropped."""
+        plain = self.value(value)
+        if type(plain) is str and self._redaction is not None:
+            text = self._redaction.text(plain)
+            if text is not plain:
+                self._on_redacted()
+            return text
+        return plain
+
     def name(self, key: object) -> str:
         """A key of a mapping as text: ``5`` and ``numpy.int64(5)`` are ``"5"``, ``True`` is ``"true"``."""
         if type(key) is str:

@@ -38,6 +38,7 @@ from typing import Any, Final, Literal, NamedTuple
 from upshot.capture.bounded_text import bounded_text
 from upshot.capture.convert import NATIVE_TYPES, NUMBER_TYPES, as_text, only_texts
 from upshot.capture.flags import REDACTED, Flags
+from upshot.capture.plain import encode
 from upshot.capture.value_kinds import HINTS, KINDS, MAX_SCAN, Span, apart, spans
 from upshot.errors import ConfigurationError
 
@@ -161,12 +162,17 @@ class Redaction:
             elif (value := items[name]) is not None:
                 found[name] = MASK if action == "mask" else self.digest(as_text(value))
         for name, text in found.items():
-            on_redacted()
             flags.note(f"features.{name}", REDACTED)
             if text is None:
                 items.pop(name, None)
             else:
                 items[name] = text
+        try:
+            encode((items, prediction))
+        except Exception:  # noqa: BLE001  # the long way will do it all again, and count it
+            raise TypeError from None
+        for _ in found:
+            on_redacted()
         return items, flags.noted
 
     def is_clean(self, section: str, items: dict[str, Any]) -> bool:
