@@ -5,6 +5,11 @@ background thread. Promise: a call never blocks, never raises, and every event e
 Importing this starts no thread and reads no environment; both happen at the first call.
 """
 
+# ruff: noqa: E402  # the refusal comes before the imports that it is about
+from upshot._interpreter import refuse_subinterpreter
+
+refuse_subinterpreter()
+
 from typing import Unpack
 
 from upshot._version import __version__

@@ -353,3 +353,36 @@ def test_a_signal_handler_may_log(collector):
     )
     assert done.returncode == 0, done.stderr
     assert sum(event.features == {"from": "handler"} for event in collector.predictions) >= 150
+
+
+def test_a_subinterpreter_is_refused_when_it_imports_the_package(tmp_path):
+    """Clearly, and before anything of it is used; the main interpreter goes on."""
+    script = """
+        import sys
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        refused = '''
+        import sys
+        try:
+            import upshot
+        except ImportError as error:
+            open(sys.executable and {path!r}, "w").write(str(error))
+        '''.replace("\\n        ", "\\n").format(path=sys.argv[1])
+        made = interpreters.create()
+        interpreters.run_string(made, refused)
+        interpreters.destroy(made)
+        import upshot
+        upshot.stats()
+    """
+    said = tmp_path / "said"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(said)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "subinterpreter" in said.read_text()
