@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from kafka.consumer.fetcher import ConsumerRecord
 
@@ -31,7 +32,7 @@ from upshot.delivery.transport import open_transport
 from upshot.delivery.transport.contract import Transport
 from upshot.errors import PayloadTooLargeError, TransientError
 from upshot.settings import Settings
-from upshot.wire import NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
+from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <(socket|ssl):ResourceWarning"  # kafka-python leaves a connection that was refused to its last reference
@@ -50,12 +51,18 @@ def of_kind(kind: Kind, address: str) -> list[ConsumerRecord]:
     return [message for message in found if dict(message.headers)["upshot-kind"] == kind.encode()]
 
 
+def frames(message: ConsumerRecord) -> list[bytes]:
+    return Batch("predictions", "", 0, message.value).bodies()
+
+
 def arrived(kind: Kind, address: str, start_of_id: str) -> list[object]:
     """The events of a test, decoded by what the headers of their messages say."""
     events: list[object] = []
     for message in of_kind(kind, address):
         assert message.key is None
         headers = {name: value.decode() for name, value in message.headers}
+        if headers["content-type"] == ARROW_CONTENT_TYPE:
+            continue  # another test's
         decoded = decode(f"/v1/{kind}", headers, message.value)
         assert len(decoded) == int(headers["upshot-events"])
         events += decoded
@@ -121,6 +128,23 @@ def test_a_batch_that_is_too_large_is_halved_and_a_too_large_event_dropped(kafka
         f"{fresh}-{i}" for i in range(10)
     ]
     assert caplog.text.count("larger than a Kafka message may be") == 1
+
+
+def test_the_rows_of_a_frame_arrive_as_arrow_in_messages_that_a_broker_takes(kafka, fresh):
+    """A batch of rows is larger than one of events: what is too large is halved, row by row if need be."""
+    rng = random.Random(6)
+    n = 10_000
+    table = pa.table({name: [rng.random() for _ in range(n)] for name in ("score", *(f"x{i}" for i in range(40)))})
+    with upshot.Logger(url=f"kafka://{kafka}", model=fresh) as logger:
+        ids = logger.log_frame(table, prediction="score").to_pylist()
+        assert logger.flush(60)
+        stats = logger.stats()
+    assert (stats["stored"], stats["dropped"], balance(stats)) == (n, 0, 0)
+    found = [message for message in of_kind("predictions", kafka) if fresh.encode() in b"".join(frames(message))]
+    assert {dict(message.headers)["content-type"].decode() for message in found} == {ARROW_CONTENT_TYPE}
+    rows = [pa.ipc.open_stream(body).read_all() for message in found for body in frames(message)]
+    assert sorted(id_ for part in rows for id_ in part["request_id"].to_pylist()) == sorted(ids)
+    assert len(found) > 1
 
 
 def test_the_producer_goes_on_after_a_batch_that_was_refused(kafka):
