@@ -554,7 +554,7 @@ def test_a_row_too_large_is_dropped_alone_and_counted(caplog):
     assert [event.seq for event in logged.events] == [0, 2]
     assert len(logged.ids) == 3
     assert (logged.stats["accepted"], logged.stats["dropped_too_large"]) == (3, 1)
-    assert "rows above 262144 bytes; 1 rows are dropped" in caplog.text
+    assert "rows above 262144 bytes; rows dropped: 1" in caplog.text
     lists = Logged(frame(values=[[1.0], [1.0] * 40_000]))
     assert (len(lists.events), lists.stats["dropped_too_large"]) == (1, 1)
 
@@ -709,6 +709,11 @@ def test_yes_and_no_are_bools_or_zero_and_one():
     assert [event.shown for event in Logged(frame(x=[2, 1, 0]), **seen).events] == [None, None, None]
 
 
+def test_a_missing_propensity_is_none():
+    given = pd.DataFrame({"prediction": [1.0, 2.0], "p": [0.5, np.nan]})
+    assert [event.propensity for event in Logged(given, propensity="p").events] == [0.5, None]
+
+
 def test_a_warning_names_the_column_kept_as_text_and_no_value(caplog):
     Logged(pd.DataFrame({"prediction": [0.5, 0.5], "mixed_column": [{"secret": "value"}, 1]}))
     assert "column 'mixed_column'" in caplog.text
@@ -750,6 +755,16 @@ def test_what_is_no_frame_is_counted_and_raises_nothing(caplog, given):
     assert logged.stats["accepted"] == logged.stats["dropped"] == len(logged.ids)
     assert "log_frame cannot read a" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "layout", [{"features": 7}, {"entities": ["user"]}, {"batch_rows": "x"}, {"propensity": object()}]
+)
+def test_an_argument_that_is_none_is_counted_and_raises_nothing(caplog, layout):
+    logged = Logged(frame(x=[1, 2]), **layout)
+    assert (logged.batches, len(logged.ids)) == ([], 2)
+    assert logged.stats["accepted"] == logged.stats["dropped_failed"] == 2
+    assert "log_frame" in caplog.text
 
 
 def test_a_frame_that_breaks_off_keeps_what_was_read(caplog):

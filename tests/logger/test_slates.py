@@ -126,9 +126,10 @@ def test_an_odd_item_is_kept_as_text_and_costs_no_other(odd, caplog):
 
 
 def test_a_key_that_is_none_of_an_event_is_said(caplog):
-    [event] = slate([{"item_id": "a", "score": 0.9}])
+    [event] = slate([{"item_id": "a", "score": 0.9, "rank": 3}])
     assert event.prediction is None
-    assert "the key 'score' of an item is left out" in caplog.text
+    for key in ("score", "rank"):
+        assert f"the key {key!r} of an item is left out" in caplog.text
     assert "0.9" not in caplog.text
 
 

@@ -82,11 +82,10 @@ def encode_slate(
 def _of_item(writer: Writer, item: object, index: int, common: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of one item's event."""
     given = _mapping(item)
-    if unknown := given.keys() - _OF_AN_ITEM:
-        name = writer.encoder.text(next(iter(unknown)))[:200]
-        writer.complaints.note(
-            f"slate key {name}", f"log_slate: the key {name!r} of an item is left out, it is none of an event"
-        )
+    for name in given.keys() - _OF_AN_ITEM:
+        shown = writer.encoder.text(name)[:200]
+        why = f"log_slate: the key {shown!r} of an item is left out, it is none of an event"
+        writer.complaints.note(why, why)
     own = {name: value for name, value in given.items() if value is not None and name in _OF_AN_ITEM}
     made = {**common, **own}
     for name in _MERGED:

@@ -19,7 +19,7 @@ def drop_numbered(writer: Writer, n_rows: int, reason: str, why: str) -> None:
     """The same for rows that were counted as accepted already, when they were numbered."""
     with writer.ledger.lock:
         writer.ledger.dropped[reason] += n_rows
-    writer.complaints.note(f"{reason} {why}", f"{why}; {n_rows} rows are dropped (stats() counts them)")
+    writer.complaints.note(f"{reason} {why}", f"{why}; rows dropped: {n_rows} (stats() counts all)")
 
 
 def length(frame: Any) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "number_column",
     "scalar_column",
     "screened",
+    "share_column",
     "text_column",
     "without_nested",
 ]
@@ -97,6 +98,12 @@ def number_column(column: Any, place: Place) -> Any:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.float64(), safe=False)
     raise TypeError
+
+
+def share_column(column: Any, place: Place) -> Any:
+    """A column of propensities: as `number_column`, and NaN is null: pandas has no other way to say that there is none."""
+    column = number_column(column, place)
+    return _without_nan(column) if pa.types.is_floating(column.type) else column
 
 
 def bool_column(column: Any, place: Place) -> Any:

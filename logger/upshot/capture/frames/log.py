@@ -52,13 +52,16 @@ def log_frame(
         constants["keep_probability"] = writer.settings.sample_rate
     try:
         opened = open_frame(frame)
+    except Exception as error:  # noqa: BLE001  # whatever the code of the frame raises
+        return none("failed", f"log_frame cannot read a {type(frame).__name__} ({type(error).__name__})")
+    try:
         maker = TableMaker(opened, layout, constants, redaction, writer.ledger.redacted)
     except MissingColumnError as missing:
         return none(
             "no_column", f"log_frame: the frame has no column {missing.column[:200]!r}, given as {missing.role}"
         )
-    except Exception as error:  # noqa: BLE001  # whatever the code of the frame raises
-        return none("failed", f"log_frame cannot read a {type(frame).__name__} ({type(error).__name__})")
+    except Exception as error:  # noqa: BLE001
+        return none("failed", f"log_frame: an argument is not what it should be ({type(error).__name__})")
     run = _Run(writer, maker, submit, max_batch_bytes)
     parts = []
     try:

@@ -20,6 +20,7 @@ from upshot.capture.frames.columns import (
     number_column,
     scalar_column,
     screened,
+    share_column,
     text_column,
     without_nested,
 )
@@ -34,11 +35,12 @@ from upshot.counters import Tally
 
 __all__ = ["TableMaker", "pieces", "without_too_large"]
 
-_Form = Literal["value", "scalar", "number", "bool", "text", "id", "moment"]
+_Form = Literal["value", "scalar", "number", "share", "bool", "text", "id", "moment"]
 _BY_FORM: dict[_Form, Callable[[Any, Place], Any]] = {
     "value": event_column,
     "scalar": scalar_column,
     "number": number_column,
+    "share": share_column,
     "bool": bool_column,
     "text": text_column,
     "id": id_column,
@@ -163,7 +165,7 @@ class TableMaker:
         self._plan_predicted_at(layout.predicted_at)
         probabilities = {_name(of): column for of, column in (layout.probabilities or {}).items()}
         if layout.prediction == "prediction" and probabilities and "prediction" not in self._position:
-            self._classes = [Converter(_ignore).value(of) for of in layout.probabilities or ()]
+            self._classes = [self._convert.value(of) for of in layout.probabilities or ()]
             for column in probabilities.values():
                 self._place(column, "probabilities")  # one is missing: nobody knows the most probable class
         else:
@@ -175,7 +177,7 @@ class TableMaker:
         self._plan_each("inputs", layout.inputs or {}, "value")
         self._plan_each("attributions", layout.attributions or {}, "number")
         self._plan_one("action", layout.action, "scalar")
-        self._plan_one("propensity", layout.propensity, "number")
+        self._plan_one("propensity", layout.propensity, "share")
         self._plan_one("shown", layout.shown, "bool")
         features = layout.features
         if features is None:
@@ -190,7 +192,7 @@ class TableMaker:
         if isinstance(given, str) and given in self._position:
             self._columns["predicted_at"] = self._position[given], "moment"
             return
-        at = self._now_s if given is None else moment(given, Converter(_ignore))
+        at = self._now_s if given is None else moment(given, self._convert)
         if isinstance(at, (int, float)):
             self._constants["predicted_at"] = moment_column(pa.array([at]), self._now_s)[0]
             return
@@ -207,7 +209,8 @@ class TableMaker:
         if given is None:
             return
         if not isinstance(given, str):
-            self._constants[name] = pa.scalar(Converter(_ignore).value(given))
+            place = Place("", name, self._convert, {})
+            self._constants[name] = _BY_FORM[form](pa.array([self._convert.value(given)]), place)[0]
         elif given in self._position:
             self._columns[name] = self._position[given], form
         else:
@@ -271,7 +274,7 @@ def _masked(_: str) -> str:
 
 
 def _name(given: Any) -> str:
-    return given if type(given) is str else as_text(Converter(_ignore).value(given))
+    return given if type(given) is str else Converter(_ignore).name(given)
 
 
 def _ignore(*_: object) -> None:
