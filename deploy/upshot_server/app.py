@@ -18,7 +18,7 @@ from upshot_joiner.clock import Clock, SystemClock
 from upshot_server import problems
 from upshot_server.origin import SameOriginMiddleware
 from upshot_server.parts import Parts
-from upshot_server.routes import dashboard, exports, health, intake, models, monitoring, writers
+from upshot_server.routes import cloudevents, dashboard, exports, health, intake, models, monitoring, writers
 from upshot_server.settings import Settings
 
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
@@ -39,6 +39,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
     app.include_router(intake.router(parts.receiver))
     app.include_router(writers.router(parts))
+    app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))
     app.include_router(models.router(parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
@@ -12,6 +13,8 @@ from upshot_joiner.coverage import Coverage
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
 from upshot_joiner.intake.committer import Committer
+from upshot_joiner.intake.kserve.naming import Naming
+from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
@@ -42,6 +45,7 @@ class Parts:
     committer: Committer
     receiver: Receiver
     writers: WriterAnswers
+    pairing: Pairing
     stories: Stories
     coverage: Coverage
     exporter: Exporter
@@ -66,6 +70,13 @@ class Parts:
             committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
             receiver = Receiver(committer)
             writers = WriterAnswers(store, arrivals)
+            pairing = Pairing(
+                store,
+                committer,
+                clock,
+                Naming(settings.kserve_model, settings.kserve_request_id),
+                Waiting(timedelta(seconds=settings.kserve_wait_s)),
+            )
             # → monitor, story, coverage, export
             monitor = Monitor(
                 store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=settings.data_dir
@@ -88,6 +99,7 @@ class Parts:
             committer,
             receiver,
             writers,
+            pairing,
             stories,
             coverage,
             exporter,
@@ -96,6 +108,7 @@ class Parts:
         arrivals.start()
         committer.start()
         joiner.start()
+        pairing.start()
         monitor.start()
         exporter.start()
         for model, config in configured.items():
@@ -105,6 +118,7 @@ class Parts:
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
         self.exporter.close()
+        self.pairing.close()
         self.committer.close()
         self.arrivals.close()
         self.joiner.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from upshot_joiner.errors import Problem
+from upshot_joiner.intake.kserve.naming import Naming
 
 DEFAULT_PORT = 8750
 
@@ -26,6 +27,13 @@ class Settings(BaseModel):
     config_file: Path | None = None
     """A YAML file with a ``models:`` section, applied at start."""
 
+    kserve_wait_s: float = Field(default=3600, gt=0, le=30 * 86400, allow_inf_nan=False)
+    """How long a request of KServe's logger waits for its response, or the reverse, before it goes to quarantine."""
+    kserve_model: str = Naming.model
+    """What the model of an inference service is called; see :class:`Naming`."""
+    kserve_request_id: str = Field(default=Naming.request_id, pattern=r"^(body|ce-id|header:.+)$")
+    """What becomes the request ID of an inference; see :class:`Naming`."""
+
     @property
     def exports_dir(self) -> Path:
         """The folder below which exports are written, and nowhere else."""
@@ -42,8 +50,12 @@ class Settings(BaseModel):
 
 
 def from_environment(**given: object) -> Settings:
-    """Settings from arguments that are not None, else from ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, else defaults."""
+    """Settings from arguments that are not None, else from variables, else defaults.
+
+    The variables are ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, and ``UPSHOT_KSERVE_...`` for the settings of that name.
+    """
     variables = {"data_dir": "UPSHOT_DATA", "port": "UPSHOT_PORT", "config_file": "UPSHOT_CONFIG"}
+    variables |= {name: f"UPSHOT_{name.upper()}" for name in ("kserve_wait_s", "kserve_model", "kserve_request_id")}
     values: dict[str, object] = {
         name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)
     }
