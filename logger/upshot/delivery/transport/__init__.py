@@ -18,7 +18,7 @@ __all__ = ["open_transport"]
 def open_transport(settings: Settings) -> Transport:
     """The transport for ``settings.url``. Opens no connection yet. Raises ConfigurationError when its library is missing.
 
-    kafka-python takes a quarter of a second to import, which only those pay who send to Kafka. ``Settings.read`` calls this
+    kafka-python takes some tenths of a second to import, which only those pay who send to Kafka. ``Settings.read`` calls this
     too, so that it happens when a logger is configured, and not in a logging call or in the sender's thread.
     """
     if settings.url.startswith("kafka:"):
