@@ -43,6 +43,9 @@ _RETIRED_GRACE_S = 30.0
 
 _now = time.time
 _EMPTY = ""
+_COMPACT_FROM = 1024
+"""The encoder's result has some 90 bytes of memory behind its end. Where a queue grows long, each event is copied to its size."""
+_compacted = b"".join
 
 
 class Logger:
@@ -147,11 +150,11 @@ class Logger:
                 request_id = writer.encoder.text(request_id)
             buffer = writer.predictions
             n_queued = len(buffer.events)
-            keep_probability = 1.0
-            if (writer.is_sampling or n_queued >= buffer.watch_from) and not (
-                keep_probability := writer.keep_probability(request_id)
-            ):
-                return request_id
+            keep_probability, is_marked = 1.0, False
+            if writer.is_marking or n_queued >= buffer.watch_from:
+                keep_probability, is_marked = writer.keep_probability(request_id), True
+                if not keep_probability:
+                    return request_id
             seq = writer.next_seq()
             if n_queued >= buffer.max_events and not self._may_append(writer, buffer, 1):
                 return request_id
@@ -183,7 +186,7 @@ class Logger:
                     seq,
                 )
                 try:
-                    if keep_probability < 1.0 or writer.redaction is not None:
+                    if is_marked:
                         plain = writer.marked(plain, keep_probability)
                     event = writer.plain.encode(plain)
                 except Exception:  # noqa: BLE001  # another way mends it, or says what is wrong
@@ -214,6 +217,8 @@ class Logger:
                 size > settings.event_max_bytes or buffer.size_bytes + size > buffer.max_bytes
             ) and not self._may_append(writer, buffer, size):
                 return request_id
+            if n_queued > _COMPACT_FROM:
+                event = _compacted((event, b""))
             buffer.size_bytes += size
             buffer.append(event)
         except Exception as error:  # noqa: BLE001  # nothing may reach the model service
@@ -259,7 +264,7 @@ class Logger:
                 request_id = writer.encoder.text(request_id)
             buffer = writer.predictions
             keep_probability = 1.0
-            if (writer.is_sampling or len(buffer.events) >= buffer.watch_from) and not (
+            if (writer.is_marking or len(buffer.events) >= buffer.watch_from) and not (
                 keep_probability := writer.keep_probability(request_id)
             ):
                 return request_id

@@ -24,6 +24,7 @@ class Writer:
     __slots__ = (
         "complaints",
         "encoder",
+        "is_marking",
         "is_sampling",
         "is_spool_full",
         "labels",
@@ -51,6 +52,8 @@ class Writer:
         self.redaction = Redaction.read(settings.redact, settings.redact_key)
         self.sampler = Sampler(settings.sample_rate)
         self.is_sampling = settings.sample_rate < 1
+        self.is_marking = self.is_sampling or self.redaction is not None
+        """Whether events may bear a probability or flags."""
         self.encoder = EventEncoder(self.ledger, self.redaction)
         self.plain = PlainEncoder()
         watch_from = settings.queue_max_events // 2 if settings.on_full == "prune" else settings.queue_max_events

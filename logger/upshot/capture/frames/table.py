@@ -45,6 +45,7 @@ _BY_FORM: dict[_Form, Callable[[Any, Place], Any]] = {
     "text": text_column,
     "id": id_column,
 }
+_FLAGS_TYPE = pa.map_(pa.string(), pa.string())
 _VITAL = frozenset({"item_id", "prediction", "predicted_at"})
 """Without these a row is not what was served."""
 
@@ -120,10 +121,12 @@ class TableMaker:
                 made[shown] = column
         if self._classes is not None:
             made["prediction"] = _most_probable(self._classes, made, rows.n)
-        if self._flags or redacted:
+        if self._flags:
             none = Flags()
             flags = [{**redacted, **(self._flags.get(row, none).noted or {})} or None for row in range(rows.n)]
-            made["flags"] = pa.array(flags, pa.map_(pa.string(), pa.string()))
+            made["flags"] = pa.array(flags, _FLAGS_TYPE)
+        elif redacted:
+            made["flags"] = pa.repeat(pa.scalar(redacted, _FLAGS_TYPE), rows.n)
         return made
 
     def _column(self, rows: Rows, name: str, position: int, form: _Form) -> tuple[str, Any]:
