@@ -140,7 +140,7 @@ def main() -> None:
     options.add_argument("--socket", type=int, required=True, help="file descriptor of a bound socket")
     chosen = options.parse_args()
     end_with_parent()
-    upshot.configure(url=chosen.upshot, model=MODEL)
+    upshot.configure(url=chosen.upshot, model=MODEL, spool_dir=str(chosen.models.parent / "spool"))
     app = build_app(Scorer(Weather.load(), Planes.load()), chosen.models)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     try:
