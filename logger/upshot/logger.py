@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, Unpack
 from upshot.buffer import Buffer
 from upshot.capture.events import SCALAR_TYPES
 from upshot.capture.frames import Layout, log_frame
-from upshot.capture.plain import PlainPrediction
+from upshot.capture.plain import PlainPrediction, are_texts, with_context
 from upshot.capture.request_id import current_request
 from upshot.capture.slates import encode_slate
 from upshot.delivery.batch import Batch
@@ -167,13 +167,13 @@ class Logger:
                 and predicted_at is None
                 and item_id is _EMPTY
                 and feature_times is None
-                and entities is None
-                and tags is None
                 and inputs is None
                 and attributions is None
                 and action is None
                 and propensity is None
                 and shown is None
+                and (tags is None or are_texts(tags))
+                and (entities is None or are_texts(entities))
             ):
                 plain = PlainPrediction(
                     request_id,
@@ -185,6 +185,8 @@ class Logger:
                     writer.writer_id,
                     seq,
                 )
+                if tags is not None or entities is not None:
+                    plain = with_context(plain, entities, tags)  # type: ignore[arg-type]  # they were looked at
                 try:
                     if is_marked:
                         plain = writer.marked(plain, keep_probability)

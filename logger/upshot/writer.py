@@ -6,7 +6,7 @@ import os
 
 from upshot.buffer import Buffer
 from upshot.capture.events import EventEncoder
-from upshot.capture.plain import MarkedPrediction, PlainEncoder, PlainPrediction
+from upshot.capture.plain import MarkedPrediction, PlainEncoder, PlainPrediction, with_context
 from upshot.capture.redaction import Redaction
 from upshot.capture.request_id import request_id_source
 from upshot.capture.sampling import Sampler
@@ -60,7 +60,7 @@ class Writer:
         self.predictions = Buffer(settings.queue_max_events, settings.queue_max_bytes, watch_from)
         self.labels = Buffer(settings.queue_max_events, settings.queue_max_bytes)
         self.n_held = 0
-        """Events that wait in memory behind the queues, because the spool's disk refuses. Changed under the ledger's lock."""
+        """Events that wait in memory behind the queues: they are being written, or the spool's disk refuses. Changed under the ledger's lock."""
         self.is_spool_full = False
         self.refuses: str | None = None
         """Why no event is taken: ``after_close`` or ``misconfigured``; None while they are."""
@@ -78,21 +78,15 @@ class Writer:
 
     def marked(self, plain: PlainPrediction, keep_probability: float) -> MarkedPrediction:
         """The prediction redacted, and with its probability. Raises TypeError where the long way must decide."""
-        features, flags = plain.features, None
+        marked = plain if isinstance(plain, MarkedPrediction) else with_context(plain, None, None)
         if self.redaction is not None:
-            features, flags = self.redaction.plain(features, plain.prediction, self.ledger.redacted.next)
-        return MarkedPrediction(
-            plain.request_id,
-            plain.model,
-            plain.model_version,
-            plain.predicted_at,
-            plain.prediction,
-            features,
-            plain.writer_id,
-            plain.seq,
-            keep_probability,
-            flags,
-        )
+            if marked is plain:
+                raise TypeError
+            marked.features, marked.flags = self.redaction.plain(
+                plain.features, plain.prediction, self.ledger.redacted.next
+            )
+        marked.keep_probability = keep_probability
+        return marked
 
     def buffers(self) -> tuple[tuple[Kind, Buffer], ...]:
         """The queues. Predictions first, so that a label normally comes after its prediction."""

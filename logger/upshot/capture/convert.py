@@ -60,7 +60,16 @@ from upshot.capture.flags import REDACTED, REPR, Flags
 if TYPE_CHECKING:
     from upshot.capture.redaction import Redaction
 
-__all__ = ["NATIVE_TYPES", "NUMBER_TYPES", "Converter", "as_text", "duration_text", "free_name", "only_texts"]
+__all__ = [
+    "NATIVE_TYPES",
+    "NUMBER_TYPES",
+    "Converter",
+    "as_text",
+    "duration_text",
+    "free_name",
+    "named_values",
+    "only_texts",
+]
 
 NATIVE_TYPES = frozenset({float, int, str, bool, type(None)})
 NUMBER_TYPES = frozenset({float, int, bool})
@@ -189,8 +198,7 @@ class Converter:
         Takes a dict or another mapping, a pandas Series, a frame of one row, and an object with named fields: dataclass,
         pydantic model, attrs object, msgspec Struct, NamedTuple. Raises TypeError for anything else.
         """
-        # The copy is one C call: what another thread does to the dict happens before it or after it, not amid.
-        items: dict[Any, object] = given.copy() if type(given) is dict else _items(given)
+        items = named_values(given)
         try:
             if not only_texts(tuple(items)):
                 if NATIVE_TYPES.issuperset(map(type, items.values())):
@@ -286,9 +294,11 @@ class Converter:
         return items
 
 
-def _items(given: Any) -> dict[Any, object]:
-    """What else than a dict has names and values. Raises TypeError when it has none."""
+def named_values(given: Any) -> dict[Any, object]:
+    """A copy of what has names and values, as it is. Raises TypeError when it has none, or more than any event can hold."""
     kind = type(given)
+    if kind is dict:  # one C call: what another thread does to the dict happens before it or after it, not amid
+        return given.copy()  # type: ignore[no-any-return]
     names = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in kind.__mro__}
     if "pandas.Series" in names:
         return _gathered(zip(given.index.tolist(), given.tolist(), strict=True))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from upshot.capture.bounded_text import bounded_text
-from upshot.capture.convert import Converter, as_text
+from upshot.capture.convert import Converter, as_text, named_values
 from upshot.capture.flags import REPR, SANITIZED, Flag, Flags
 from upshot.capture.moments import moment
 from upshot.capture.plain import encode
@@ -149,14 +149,14 @@ class EventEncoder:
 
     def _times(self, feature_times: Mapping[str, object], flags: Flags) -> dict[str, Any]:
         c = self._convert
-        times = {c.name(name): moment(at, c) for name, at in feature_times.items() if at is not None}
+        times = {c.name(name): moment(at, c) for name, at in named_values(feature_times).items() if at is not None}
         return c.mapping(times, "feature_times", flags)
 
     def _most_probable(self, by_class: Mapping[object, object], flags: Flags) -> tuple[Any, dict[str, Any]]:
         """Split class -> probability into the most probable class (the first on ties) and the probabilities by name."""
         c = self._convert
         plain: dict[object, object] = {}
-        for key, p in by_class.items():
+        for key, p in named_values(by_class).items():
             name = c.value(key)
             plain[name if type(name) in SCALAR_TYPES else c.name(key)] = c.value(p)
         best: object = None

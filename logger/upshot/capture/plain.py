@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from upshot.capture.convert import NATIVE_TYPES
+from upshot.capture.convert import NATIVE_TYPES, only_texts
 
-__all__ = ["MarkedPrediction", "PlainEncoder", "PlainPrediction", "encode"]
+__all__ = ["MarkedPrediction", "PlainEncoder", "PlainPrediction", "are_texts", "encode", "with_context"]
 
 encode = msgspec.msgpack.Encoder(decimal_format="number").encode
 
@@ -38,10 +38,38 @@ class PlainPrediction(msgspec.Struct, gc=False):
 
 
 class MarkedPrediction(PlainPrediction, gc=False, omit_defaults=True):
-    """One that was kept with a probability below 1, or in which something was redacted."""
+    """One with entities or tags, that was kept with a probability below 1, or in which something was redacted."""
 
+    entities: dict[str, str] | None = None
+    tags: dict[str, str] | None = None
     keep_probability: float = 1.0
     flags: dict[str, str] | None = None
+
+
+def with_context(
+    plain: PlainPrediction, entities: dict[str, str] | None, tags: dict[str, str] | None
+) -> MarkedPrediction:
+    """The prediction with whom it is about, and its tags."""
+    return MarkedPrediction(
+        plain.request_id,
+        plain.model,
+        plain.model_version,
+        plain.predicted_at,
+        plain.prediction,
+        plain.features,
+        plain.writer_id,
+        plain.seq,
+        entities,
+        tags,
+    )
+
+
+def are_texts(given: object) -> bool:
+    """Whether this is a dict of texts to texts, none of them empty."""
+    try:
+        return type(given) is dict and not only_texts((*given, *given.values()))
+    except TypeError:
+        return False
 
 
 class PlainEncoder:

@@ -7,6 +7,7 @@ disk refuses, events are kept in bounded memory, and every five seconds the disk
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -136,7 +137,7 @@ class SpooledOutbox:
                 while n_queued > 0 and self._has_room():
                     with self._ledger.lock:
                         events = buffer.take(self._settings.batch_max_events, self._settings.batch_max_bytes)
-                        self._ledger.spooled += len(events)
+                        self._writer.n_held += len(events)
                     if not events:
                         break
                     n_queued -= len(events)
@@ -151,7 +152,7 @@ class SpooledOutbox:
             if not self._has_room():
                 return False
             with self._ledger.lock:
-                self._ledger.spooled += batch.n_events
+                self._writer.n_held += batch.n_events
             self._keep(batch)
             return True
 
@@ -166,18 +167,28 @@ class SpooledOutbox:
         return has_room
 
     def _keep(self, batch: Batch) -> None:
+        """Write a batch that waits in memory, or let it wait there."""
         if self._is_disk_usable():
             try:
                 self._lanes[batch.kind].append(batch)
             except OSError as error:
                 self._disk_failed(error)
             else:
+                self._count_written(batch)
                 return
         self._keep_in_memory(batch)
 
     def _keep_in_memory(self, batch: Batch) -> None:
         self._memory.append(batch)
         self._memory_bytes += len(batch.payload)
+
+    def _count_written(self, batch: Batch) -> None:
+        """Not before it is: whoever reads ``spooled`` takes it for safe."""
+        with self._ledger.lock:
+            self._ledger.spooled += batch.n_events
+            self._writer.n_held -= batch.n_events
+
+    def _count_unwritten(self, batch: Batch) -> None:
         with self._ledger.lock:
             self._ledger.spooled -= batch.n_events
             self._writer.n_held += batch.n_events
@@ -193,9 +204,7 @@ class SpooledOutbox:
                 return
             self._memory.popleft()
             self._memory_bytes -= len(batch.payload)
-            with self._ledger.lock:
-                self._ledger.spooled += batch.n_events
-                self._writer.n_held -= batch.n_events
+            self._count_written(batch)
 
     def _is_sync_due(self) -> bool:
         unsynced = sum(lane.unsynced_bytes for lane in self._lanes.values())
@@ -213,9 +222,13 @@ class SpooledOutbox:
                     self._ledger.spool_errors.next()
                     self._complain("the disk refuses to keep what was written to it; it is written to a new file")
                 for batch in refused:
+                    self._count_unwritten(batch)
                     self._keep(batch)
-                if refused and lane.sync():
-                    self._disk_failed(OSError("sync"))
+                if refused and (refused := lane.sync()):
+                    self._disk_failed(OSError(errno.EIO, os.strerror(errno.EIO)))
+                    for batch in refused:
+                        self._count_unwritten(batch)
+                        self._keep_in_memory(batch)
 
     # ---- the disk ------------------------------------------------------------------------------------------------------
 
@@ -277,9 +290,14 @@ class SpooledOutbox:
             self._taken[1].done()
             self._taken = self._taken[0], None  # from now on in the sender's hands alone
         for lane in self._lanes.values():
+            refused = lane.sync()
             while (rest := lane.take(self._settings.batch_max_events, self._settings.batch_max_bytes)) is not None:
+                self._count_unwritten(rest)
                 self._keep_in_memory(rest)
                 lane.done()
+            for batch in refused:
+                self._count_unwritten(batch)
+                self._keep_in_memory(batch)
             lane.close()
         if self._folder is not None:
             self._folder.close()

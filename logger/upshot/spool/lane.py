@@ -38,6 +38,8 @@ class Lane:
         self._next_index = 0
         self._unsynced: list[tuple[int, Batch]] = []
         """What was appended since the last sync, each with where its frame ends in the active segment."""
+        self._refused: list[Batch] = []
+        """What the disk refused to sync when a segment was closed early; the next `sync` returns it."""
         self._taken_to: int | None = None
         self._taken_events = 0
 
@@ -49,7 +51,8 @@ class Lane:
     @property
     def unsynced_bytes(self) -> int:
         """Bytes that a power cut would take."""
-        return 0 if self._active is None else self._active.size - self._active.synced
+        unsynced = 0 if self._active is None else self._active.size - self._active.synced
+        return unsynced + sum(len(batch.payload) for batch in self._refused)
 
     @property
     def is_due(self) -> bool:
@@ -57,7 +60,10 @@ class Lane:
         return self._active is not None and self._active.size >= SEGMENT_BYTES
 
     def append(self, batch: Batch) -> None:
-        """Write a batch. After OSError nothing of it is there, and the next attempt begins a new segment."""
+        """Write a batch. After OSError nothing of it is there, and the next attempt begins a new segment.
+
+        What was written before is synced then: nobody would come back to that file for it.
+        """
         active = self._active
         if active is None:
             active = self._active = Segment.create(self._folder, self._kind, self._next_index)
@@ -66,11 +72,14 @@ class Lane:
         try:
             active.append(batch)
         except OSError:
-            self._unsynced.clear()  # written they are; this file will just not be synced any more
-            self._active = None
             if active.size == 0:
+                self._active = None
+                self._unsynced.clear()
                 self._segments.remove(active)
                 active.delete()
+            else:
+                self._refused += self._sync_active(active)
+                self._active = None
             raise
         self._unsynced.append((active.size, batch))
 
@@ -80,17 +89,14 @@ class Lane:
         Returns the batches for which the disk refused: their segment is given up, they lie nowhere any more, and the next
         `append` begins a new one. Raises nothing.
         """
+        refused, self._refused = self._refused, []
         if (active := self._active) is None:
-            return []
-        try:
-            active.sync()
-        except OSError:
-            return self._give_up(active)
-        self._unsynced.clear()
+            return refused
+        refused += self._sync_active(active)
         if active.size >= SEGMENT_BYTES:
             self._active = None
             active.close()
-        return []
+        return refused
 
     def take(self, max_events: int, max_bytes: int) -> Batch | None:
         """The oldest events as one batch, which stay here until `done` or `give_back`. None when there are none."""
@@ -153,6 +159,14 @@ class Lane:
                 return
         self._segments.remove(segment)
         segment.delete()
+
+    def _sync_active(self, active: Segment) -> list[Batch]:
+        try:
+            active.sync()
+        except OSError:
+            return self._give_up(active)
+        self._unsynced.clear()
+        return []
 
     def _give_up(self, segment: Segment) -> list[Batch]:
         self._active = None
