@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,16 +35,24 @@ def said(writer: str, next_seq: int, at: float = 1e9, *, is_last: bool = False, 
     return {"writer_id": writer, "next_seq": next_seq, "is_last": is_last, "counters": counters, **times}
 
 
-def figures(line: Line, writer: str) -> tuple[Any, ...]:
+def figures(told: dict[str, Any]) -> tuple[Any, ...]:
     """Received, rejected, missing and the gaps of a writer."""
-    told = line.writer(writer)
     return told["received"], told["rejected"], told["missing"], told["gaps"]
 
 
 def again(line: Line) -> Line:
-    """The same store in the hands of a new process; the old one was killed."""
+    """The same store in the hands of a new process; the old one was killed. Close it."""
     line.close()
     return Line.open(line.store)
+
+
+def after_restart(line: Line, writer: str) -> dict[str, Any]:
+    """What a new process answers about a writer."""
+    restarted = again(line)
+    try:
+        return restarted.writer(writer)
+    finally:
+        restarted.close()
 
 
 def test_stored_duplicate_and_rejected_events_have_arrived_each_number_once(line: Line, fresh: str) -> None:
@@ -55,7 +64,7 @@ def test_stored_duplicate_and_rejected_events_have_arrived_each_number_once(line
         line.predict(event(fresh, 9, request_id=f"{fresh}-0", prediction=0.5))  # a conflict
         refused = [Refused(0, "missing", "model", {"request_id": "r", "writer_id": fresh, "seq": 10})]
         line.committer.submit_predictions([], refused).result(30)
-        assert figures(line, fresh) == (8, 2, 3, [[3, 3], [5, 5], [8, 8]])
+        assert figures(line.writer(fresh)) == (8, 2, 3, [[3, 3], [5, 5], [8, 8]])
     written = line.store.query("SELECT count() FROM writer_repeats WHERE writer_id = {w:String}", {"w": fresh})
     assert written == [(1,)], "of all the duplicates, one had a number that no stored event has"
     told = line.writer(fresh)
@@ -127,8 +136,8 @@ def test_a_group_that_failed_halfway_is_counted_as_it_is_on_disk(
     stored = {"served_": set(), "predictions": {1}, "quarantine": {1}, "writer_repeats": {1, 3}}[table]
     assert line.writer(fresh)["received"] == 2 + len(stored)
     line.predict(*group)
-    assert figures(line, fresh) == (5, 1, 1, [[4, 4]])
-    assert figures(again(line), fresh) == (5, 1, 1, [[4, 4]])
+    assert figures(line.writer(fresh)) == (5, 1, 1, [[4, 4]])
+    assert figures(after_restart(line, fresh)) == (5, 1, 1, [[4, 4]])
 
 
 def test_a_report_that_is_not_stored_is_not_acknowledged(
@@ -180,6 +189,9 @@ def test_a_writer_that_never_falls_silent_is_found_out_too(line: Line, fresh: st
         told = line.writer(fresh)
         assert told["state"] == ("waiting" if step < 2 else "lossy")
         assert told["unexplained"] == (0 if step < 2 else 1 if step < 4 else 3)
+    line.arrivals.checkpoint()
+    told = after_restart(line, fresh)
+    assert (told["state"], told["unexplained"], told["is_silent"]) == ("lossy", 3, False), "a restart forgives nothing"
 
 
 def test_a_settled_writer_leaves_memory_and_comes_back_whole(line: Line, fresh: str) -> None:
@@ -206,6 +218,27 @@ def test_a_settled_writer_leaves_memory_and_comes_back_whole(line: Line, fresh: 
     assert (totals["explained"], totals["waiting"], totals["unexplained"]) == ({"full": 1}, {"spooled": 1}, 0)
     line.arrivals.checkpoint()
     assert answers.all(model=fresh) == told
+
+
+def test_a_writer_heard_of_while_it_is_settled_stays(
+    store: Store, line: Line, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while its row is written is in no row yet, and must not leave memory with it."""
+    line.predict(event(fresh, 0))
+    line.uptime[0] += GRACE_S
+    real = store.insert
+
+    def insert(into: str, rows: pa.Table) -> None:
+        real(into, rows)
+        if into == "writers":
+            line.predict(event(fresh, 1))
+
+    monkeypatch.setattr(store, "insert", insert)
+    line.arrivals.checkpoint()
+    monkeypatch.setattr(store, "insert", real)
+    assert figures(line.writer(fresh)) == (2, 0, 0, [])
+    line.arrivals.checkpoint()
+    assert figures(after_restart(line, fresh)) == (2, 0, 0, [])
 
 
 def test_memory_holds_a_bounded_number_of_writers(store: Store, fresh: str) -> None:
