@@ -547,6 +547,13 @@ def test_a_batch_has_at_most_so_many_rows_and_bytes():
     assert len(Logged(rows, batch_rows=300).batches) == 4
 
 
+def test_a_cell_without_content_counts_too():
+    """A null takes no bytes on its way; for whoever reads a thousand columns of them it takes some."""
+    rows = pa.table({"prediction": [0.5] * 100, **{f"null_{i}": pa.nulls(100) for i in range(100)}})
+    logged = Logged(rows, max_batch_bytes=50_000)
+    assert [batch.n_events for batch in logged.batches] == [50, 50]
+
+
 def test_a_row_too_large_is_dropped_alone_and_counted(caplog):
     texts = ["x", "y" * 300_000, "z"]
     logged = Logged(frame(text=texts))
@@ -658,6 +665,13 @@ def test_redaction_is_that_of_single_events():
     assert b"example.com" not in everything
 
 
+def test_a_column_that_a_rule_drops_is_flagged_in_every_row():
+    logged = Logged(frame(x=[1, None], secret=["a", None]), redaction=Redaction.read("drop:secret"))
+    assert [event.features for event in logged.events] == [{"x": 1}, {"x": None}]
+    assert [event.flags for event in logged.events] == [{"features.secret": "redacted"}] * 2
+    assert logged.stats["redacted"] == 2
+
+
 def test_what_a_rule_recognises_in_a_column_is_removed_from_all_its_rows():
     """The text of some rows, the value of others; a column of mixed objects is no way around."""
     redaction = Redaction.read("mask:~email; drop:~card")
@@ -707,6 +721,11 @@ def test_yes_and_no_are_bools_or_zero_and_one():
     assert [event.shown for event in Logged(frame(x=[True, None, False]), **seen).events] == [True, None, False]
     assert [event.shown for event in Logged(frame(x=[1.0, float("nan"), 0.0]), **seen).events] == [True, None, False]
     assert [event.shown for event in Logged(frame(x=[2, 1, 0]), **seen).events] == [None, None, None]
+
+
+def test_a_missing_tag_is_left_out_and_a_number_is_written_as_python_writes_it():
+    given = pd.DataFrame({"prediction": [1.0, 2.0, 3.0], "t": [1.0, np.nan, 0.5]})
+    assert [event.tags for event in Logged(given, tags={"t": "t"}).events] == [{"t": "1.0"}, None, {"t": "0.5"}]
 
 
 def test_a_missing_propensity_is_none():
