@@ -396,6 +396,13 @@ def test_a_text_too_long_to_look_through_is_cut_where_nothing_is_cut_in_two():
     assert event("drop:~email", features={"a": "x" * 2 * MAX_SCAN}).features == {}
 
 
+def test_a_value_cut_short_is_not_cut_through_what_a_rule_recognises():
+    """Nested values are kept as a thousand characters; half an address at the end is still most of an address."""
+    for length in range(960, 1000):
+        kept = event("mask:~email", features={"a": ["x" * (length - 20), MAIL, "y"]}).features["a"]
+        assert MAIL[:4] not in kept
+
+
 def test_a_text_with_very_many_places_is_masked_from_there_on():
     """Each hash costs a microsecond; a text of five thousand addresses must not cost five milliseconds."""
     kept = event("hash:~email", features={"a": "a@b.de " * 400}).features["a"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 import upshot
 from tests.logger.collector import balance
@@ -55,7 +57,7 @@ def told(server: RunningServer, log: upshot.Logger) -> Callable[..., dict[str, A
     return tell
 
 
-BOTH_WAYS = [pytest.param({}, id="short way"), pytest.param({"tags": {"way": "long"}}, id="long way")]
+BOTH_WAYS = [pytest.param({}, id="short way"), pytest.param({"inputs": {"way": "long"}}, id="long way")]
 
 
 @pytest.mark.parametrize("call", BOTH_WAYS)
@@ -141,7 +143,7 @@ def test_what_becomes_text_is_flagged_whichever_side_made_it(told, log):
         "raw": "b'\\xff'",
         "wait": "P1DT3600S",
     }
-    short, long = told({**features, "n": 0.5}), told(features, tags={})
+    short, long = told({**features, "n": 0.5}), told(features, inputs={})
     for answer in (short, long):
         assert same(dict(sorted(answer["features"].items())), dict(sorted({**kept, "n": 0.5}.items())))
         assert answer["flags"] == {f"features.{name}": "repr" for name in ("home", "pair", "raw")}
@@ -170,7 +172,7 @@ def test_a_dict_that_another_thread_changes_is_logged_as_it_was_at_one_moment(se
     changing = threading.Thread(target=change)
     changing.start()
     try:
-        ids = [log.log_prediction(features, 0, **({"tags": {}} if i % 2 else {})) for i in range(3000)]
+        ids = [log.log_prediction(features, 0, **({"inputs": {}} if i % 2 else {})) for i in range(3000)]
     finally:
         is_over.set()
         changing.join()
@@ -187,10 +189,21 @@ CANARY = "c4n4ry"
 SECRETS = {"card": CARD, "jwt": JWT, "key": AWS, "email": f"{CANARY}@example.org"}
 
 
+VISIBLE = "v1s1ble"
+"""Not secret: were it not found either, the search would prove nothing."""
+
+
+def unpacked(content: bytes) -> bytes:
+    """A file's bytes, and what is in the zstd frames in it."""
+    starts = [found.start() for found in re.finditer(rb"\x28\xb5\x2f\xfd", content)]
+    frames = [zstandard.ZstdDecompressor().decompressobj().decompress(content[start:]) for start in starts]
+    return b"".join([content, *frames])
+
+
 def traces(folder: Path, *needles: str) -> list[Path]:
     """The files below a folder that hold one of these texts."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if any(needle.encode() in path.read_bytes() for needle in needles)]
+    files = {path: unpacked(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return [path for path, content in files.items() if any(needle.encode() in content for needle in needles)]
 
 
 def test_a_secret_is_in_no_byte_that_leaves_the_call(tmp_path, fresh, caplog, monkeypatch):
@@ -206,7 +219,7 @@ def test_a_secret_is_in_no_byte_that_leaves_the_call(tmp_path, fresh, caplog, mo
     )
     said = " and ".join(SECRETS.values())
     calls: dict[str, dict[str, Any]] = {
-        "short": {"features": {"password": CANARY, "user": CANARY, "note": said, "x": 1.5}},
+        "short": {"features": {"password": CANARY, "user": CANARY, "note": said, "x": VISIBLE}},
         "nested": {"features": {"a": {"password": CANARY, "b": [said]}, "o": Opaque(), "x": 1.5}},
         "everywhere": {
             "features": {SECRETS["email"]: 1, "x": 1.5},
@@ -222,29 +235,29 @@ def test_a_secret_is_in_no_byte_that_leaves_the_call(tmp_path, fresh, caplog, mo
     }
     for name, call in calls.items():
         logger.log_prediction(**{"prediction": 0.5, "request_id": f"{fresh}-{name}", **call})
-        logger.log_label(f"{fresh}-{name}", said, name="comment", tags={"password": CANARY})
+        logger.log_label(f"{fresh}-{name}", said, name="comment", tags={"password": CANARY, "x": VISIBLE})
     assert not logger.flush(0.5)
     needles = (CANARY, "hunter2", KEY, MAIL, *SECRETS.values())
-    spooled = [path for path in (tmp_path / "spool").rglob("*") if path.is_file() and path.stat().st_size]
-    assert spooled
+    assert len(traces(tmp_path / "spool", VISIBLE)) == 2  # predictions and labels
     assert traces(tmp_path / "spool", *needles) == []
     running.start()
     try:
         assert logger.flush(30)
         logger.close()
         told = running.story(f"{fresh}-short")["predictions"][0]
-        assert told["features"] == {"user": hashed(CANARY), "note": " and ".join(["***"] * 4), "x": 1.5}
+        assert told["features"] == {"user": hashed(CANARY), "note": " and ".join(["***"] * 4), "x": VISIBLE}
         assert told["flags"] == {f"features.{name}": "redacted" for name in ("password", "user", "note")}
         assert running.story(f"{fresh}-everywhere")["predictions"][0]["entities"] == {"user": hashed(CANARY)}
         stats = logger.stats()
         assert (stats["dropped_failed"], stats["rejected"]) == (1, 1)
         assert stats["redacted"] == 3 + 2 + 6 + 2 + 1 + len(calls) * 2
-        refused = running.http.get("/v1/quarantine")
         everything = json.dumps([running.story(f"{fresh}-{name}") for name in ("nested", "everywhere", "mended")])
-        for text in (caplog.text, everything, running.log, refused.text, repr(logger), repr(logger._settings)):
+        for text in (caplog.text, everything, running.log, repr(logger), repr(logger._settings)):
             assert not any(needle in text for needle in needles)
+        assert VISIBLE in json.dumps(told)
     finally:
         running.end()
+    assert traces(tmp_path / "data", VISIBLE)
     assert traces(tmp_path, *needles) == []
 
 

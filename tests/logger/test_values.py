@@ -104,7 +104,7 @@ def test_supported_values_arrive_with_type_and_value(features, prediction):
 def test_both_ways_through_the_code_give_the_same_event(features):
     """The short way of plain values and the long way of the conversion table differ in speed only."""
     short, long = on_the_wire(
-        ((features, 0.5), {"request_id": "r"}), ((features, 0.5), {"request_id": "r", "tags": {}})
+        ((features, 0.5), {"request_id": "r"}), ((features, 0.5), {"request_id": "r", "inputs": {}})
     )
     assert same(short.features, long.features)
     assert (short.model, short.prediction, short.writer_id) == (long.model, long.prediction, long.writer_id)
@@ -363,7 +363,7 @@ def test_the_conversion_table(given, kept):
     value, kept_as_repr = converted(given)
     assert same(value, kept)
     assert kept_as_repr == 0
-    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"tags": {}})):
+    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"inputs": {}})):
         assert same(event.features, {"a": kept, "b": 1})
         assert event.flags is None
 
@@ -438,7 +438,7 @@ def test_what_has_no_place_in_the_table_is_kept_as_short_text_flagged_and_counte
     assert kept_as_repr == 1
     if given is laughs or given is MILLION:  # MessagePack writes them out, and the event is too large: nobody looked
         return
-    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"tags": {}})):
+    for event in on_the_wire((({"a": given, "b": 1}, 0), {}), (({"a": given, "b": 1}, 0), {"inputs": {}})):
         assert same(event.features, {"a": value, "b": 1})
         assert event.flags == {"features.a": "repr"}
 
