@@ -46,6 +46,8 @@ def prediction(number: int) -> Prediction:
         request_id=str(uuid.UUID(int=(time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | rng.getrandbits(62))),
         model="bench",
         model_version="1",
+        writer_id="bench",
+        seq=number,
         prediction=rng.random(),
         features=features,
         predicted_at=time.time(),
