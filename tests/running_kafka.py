@@ -114,10 +114,23 @@ class RunningKafka:
         """Whether it ran, and does no more."""
         return self._process is not None and self._process.poll() is not None
 
-    def create_topic(self, name: str) -> None:
+    def joined_by(self, folder: Path) -> RunningKafka:
+        """A second broker of the same cluster, not started yet. Start this one first: it is the controller."""
+        other = RunningKafka(folder)
+        brokers = [listener for listener in other.properties["listeners"].split(",") if "CONTROLLER" not in listener]
+        other.properties |= {
+            "process.roles": "broker",
+            "node.id": "2",
+            "controller.quorum.voters": self.properties["controller.quorum.voters"],
+            "listeners": ",".join(brokers),
+        }
+        return other
+
+    def create_topic(self, name: str, partitions: int = 1, replicas: int = 1, **settings: str) -> None:
         """As an operator does it."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
-            admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
+            topic = NewTopic(name, num_partitions=partitions, replication_factor=replicas, topic_configs=settings)
+            admin.create_topics([topic])
 
     @property
     def log(self) -> str:

@@ -123,6 +123,37 @@ def test_a_broker_killed_under_load_loses_nothing_and_nothing_is_seen_twice(own_
         assert [found["value"] for found in story["label_events"]] == [n % 2]
 
 
+@pytest.mark.parametrize("needed", [1, 2], ids=["one replica is enough", "both replicas are needed"])
+def test_stored_means_that_all_replicas_in_sync_have_it(own_kafka, tmp_path, needed):
+    """One of two brokers is killed. The other leads, and events go on; or, where both must have them, they wait for it."""
+    second = own_kafka.joined_by(tmp_path / "second")
+    own_kafka.start()
+    try:
+        second.start()
+        for topic in ("upshot.predictions", "upshot.labels"):
+            own_kafka.create_topic(topic, partitions=4, replicas=2, **{"min.insync.replicas": str(needed)})
+        url = f"kafka://{own_kafka.address},{second.address}"
+        logger = upshot.Logger(url=url, model="m", flush_interval_s=0.02, request_timeout_s=20)
+        for i in range(400):
+            if i == 200:
+                assert logger.flush(30)
+                second.kill()
+            logger.log_prediction({}, 0, request_id=f"r{i}")
+            time.sleep(0.005)
+        if needed == 1:
+            assert logger.flush(60)
+        else:
+            time.sleep(4)  # the cluster has noticed, and moved the leaders
+            assert logger.stats()["stored"] == 200
+            second.start()
+            assert logger.flush(60)
+        assert logger.stats()["stored"] == 400
+        logger.close()
+        assert set(times_each_arrived("predictions", own_kafka.address)) == {f"r{i}" for i in range(400)}
+    finally:
+        second.stop()
+
+
 def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
