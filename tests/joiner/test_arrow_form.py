@@ -105,6 +105,25 @@ def test_a_stream_that_is_cut_off_is_refused_or_read_to_its_last_whole_batch(end
     assert len(decoded.events) == 6 or [one.index for one in decoded.refused] in ([3], [])
 
 
+@pytest.mark.parametrize("is_dictionary", [False, True])
+def test_what_a_compressed_buffer_says_it_holds_is_counted_before_it_is_made(*, is_dictionary: bool) -> None:
+    """Reading would allocate it first."""
+    column = pa.array(["x" * 1_000_000])
+    table = pa.table(
+        {"request_id": ["r"], "model": ["m"], "feature__x": column.dictionary_encode() if is_dictionary else column}
+    )
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    assert len(arrow.decode([sink.getvalue()]).events) == 1
+    zstd_magic = b"\x28\xb5\x2f\xfd"
+    held = (1_000_000).to_bytes(8, "little") + zstd_magic
+    assert sink.getvalue().count(held) == 1
+    with pytest.raises(Problem) as refused:
+        arrow.decode([sink.getvalue().replace(held, (2**40).to_bytes(8, "little") + zstd_magic)])
+    assert refused.value.code == "body_too_large"
+
+
 def test_a_null_where_nothing_is_served_leaves_the_field_out() -> None:
     table = pa.table(
         {
