@@ -200,6 +200,7 @@ class Sender:
                 with self._ledger.lock:
                     self._ledger.dropped["sender_failed"] += self._ledger.in_flight
                     self._ledger.in_flight = 0
+                self._outbox.done()  # counted as dropped, it must not come again
         if not self._outstanding():
             self._pace.caught_up()
         self._poll_s = self._next_poll_s(n_events)
