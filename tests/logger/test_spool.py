@@ -122,6 +122,26 @@ def test_a_refused_sync_moves_what_is_not_safe_to_another_file(lane, tmp_path, m
     assert drained(lane) == ["synced", "a", "b"]
 
 
+def test_what_is_on_its_way_when_the_sync_fails_is_not_called_safe(lane, monkeypatch):
+    """It is neither written elsewhere, for it would be sent twice, nor trusted to its file."""
+    lane.append(batch_of("a"))
+    assert lane.sync() == []
+    assert lane.is_safe
+    lane.append(batch_of("b"))
+    assert ids_of(lane.take(10, 10**6)) == ["a", "b"]
+
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    assert lane.sync() == []
+    assert not lane.is_safe
+    lane.give_back()
+    assert not lane.is_safe
+    assert drained(lane) == ["a", "b"]
+    assert lane.is_safe
+
+
 def test_a_write_that_fails_half_way_leaves_no_trace(lane, monkeypatch):
     """The disk is full in the middle of a frame: what came before is whole, what comes after as well."""
     lane.append(batch_of("before"))
@@ -132,6 +152,42 @@ def test_a_write_that_fails_half_way_leaves_no_trace(lane, monkeypatch):
     monkeypatch.setattr(os, "pwrite", real)
     lane.append(batch_of("after"))
     assert drained(lane) == ["before", "after"]
+
+
+def test_what_was_written_before_a_failed_write_is_synced_all_the_same(lane, monkeypatch):
+    """Its file is left behind then, and a power cut would take what nobody comes back to sync."""
+    lane.append(batch_of("before"))
+    real_write, real_sync, synced = os.pwrite, os.fdatasync, []
+
+    def full(fd: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: synced.append(os.fstat(fd).st_ino) or real_sync(fd))
+    with pytest.raises(OSError, match="no"):
+        lane.append(batch_of("refused"))
+    assert len(synced) == 1
+    monkeypatch.setattr(os, "pwrite", real_write)
+    assert lane.sync() == []
+    assert drained(lane) == ["before"]
+
+
+def test_what_can_be_neither_written_nor_synced_is_given_back(lane, monkeypatch):
+    """Both fail: the next sync returns what was written before, so that it is written elsewhere."""
+    lane.append(batch_of("before"))
+    real = os.pwrite
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(os, "pwrite", fails)
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(OSError, match="no"):
+        lane.append(batch_of("refused"))
+    monkeypatch.setattr(os, "pwrite", real)
+    assert lane.unsynced_bytes > 0
+    assert [ids_of(batch) for batch in lane.sync()] == [["before"]]
+    assert drained(lane) == []
 
 
 # ---- damage --------------------------------------------------------------------------------------------------------------
@@ -390,6 +446,52 @@ def test_a_folder_deleted_while_in_use_loses_nothing(collector, spool_dir, monke
         eventually(lambda: len(collector.stored) == 100, 30)
         assert logger.flush(5)
         assert balance(logger.stats()) == 0
+
+
+@pytest.mark.parametrize("n_failures", [1, 2, 5])
+def test_a_disk_that_refuses_to_sync_several_times_loses_nothing(collector, monkeypatch, n_failures):
+    """The new file may be refused as well: then events wait in memory, and are not called safe before the disk has them."""
+    monkeypatch.setattr("upshot.delivery.spooled._TRY_DISK_EVERY_S", 0.05)
+    collector.always = Reply(503)
+    real, failures = os.fdatasync, []
+
+    def fails(fd: int) -> None:
+        if len(failures) < n_failures:
+            failures.append(fd)
+            raise OSError(errno.EIO, "no")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with upshot.Logger(url=collector.url, model="m", flush_interval_s=60) as logger:
+        for i in range(20):
+            logger.log_prediction({}, 0, request_id=f"a{i}")
+        eventually(lambda: logger.flush(1, to="disk") or len(failures) >= 2)
+        assert len(failures) == min(n_failures, 2)
+        assert balance(logger.stats()) == 0
+        collector.always = Reply()
+        assert logger.flush(10)
+        assert logger.stats()["stored"] == 20
+    assert sorted(event.request_id for event in collector.predictions) == sorted(f"a{i}" for i in range(20))
+
+
+def test_spooled_counts_only_what_is_written(collector, monkeypatch):
+    """Who reads the counter takes those events for safe from a kill."""
+    collector.always = Reply(503)
+    seen = []
+    real = os.pwrite
+    with upshot.Logger(url=collector.url, model="m", flush_interval_s=60) as logger:
+
+        def watched(fd: int, data: bytes, at: int) -> int:
+            stats = logger.stats()
+            seen.append((stats["queued"], stats["spooled"], balance(stats)))
+            return real(fd, data, at)
+
+        monkeypatch.setattr(os, "pwrite", watched)
+        logger.log_prediction({}, 0)
+        assert logger.flush(5, to="disk")
+        monkeypatch.setattr(os, "pwrite", real)
+        assert seen == [(1, 0, 0)]
+        assert (logger.stats()["queued"], logger.stats()["spooled"]) == (0, 1)
 
 
 def test_a_full_spool_drops_the_newest_and_says_why(collector, monkeypatch):

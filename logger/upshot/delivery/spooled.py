@@ -121,7 +121,12 @@ class SpooledOutbox:
                 self._lock.release()
         else:
             return False
-        return not self._writer.queued()
+        taken = self._taken
+        is_in_hand_only = taken is not None and taken[1] is None
+        return not self._writer.queued() and not is_in_hand_only and all(lane.is_safe for lane in self._all_lanes())
+
+    def _all_lanes(self) -> list[Lane]:
+        return list(self._lanes.values())
 
     # ---- from the queues to disk -------------------------------------------------------------------------------------
 

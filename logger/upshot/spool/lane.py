@@ -55,6 +55,12 @@ class Lane:
         return unsynced + sum(len(batch.payload) for batch in self._refused)
 
     @property
+    def is_safe(self) -> bool:
+        """False while events are on their way to the server that no file holds safely: its sync was refused meanwhile."""
+        segments = tuple(self._segments)
+        return all(segment.synced >= segment.size for segment in segments if segment is not self._active)
+
+    @property
     def is_due(self) -> bool:
         """Whether the active segment is full, so that `sync` should close it."""
         return self._active is not None and self._active.size >= SEGMENT_BYTES
