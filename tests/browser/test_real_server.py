@@ -266,3 +266,23 @@ def test_hostile_names_that_were_really_logged_do_nothing(filled: RunningServer,
         assert shown.page.evaluate("document.documentElement.dataset.pwned") is None
         assert shown.page.locator("main iframe, main script, main [onerror], .plot a").count() == 0
         shown.clean(filled.url)
+
+
+def test_the_writers_page_follows_the_books_of_the_api(filled: RunningServer, open_page: OpenPage) -> None:
+    """A gap appears, is explained by a report, and is closed by the event that comes late."""
+    shown = open_page(f"{filled.url}/writers")
+    shown.says("#writers-none", "No writer yet")
+    events = [{"request_id": f"w-{n}", "model": "counted", "writer_id": "counting", "seq": n} for n in range(10)]
+    filled.post("/v1/predictions", [*events[:3], *events[5:]])
+    row = "#writers-rows tr.writer"
+    shown.says(row, "counting waiting 10 2 2 too recent to judge")
+    said = {"writer_id": "counting", "next_seq": 10, "host": "h-1", "pid": 7, "is_last": True}
+    times = {"reported_at": NOW.isoformat(), "started_at": NOW.isoformat()}
+    filled.post("/v1/writers", {**said, **times, "counters": {"dropped": 1, "dropped_full": 1}})
+    shown.says(row, "counting h-1, process 7 lossy 10 2 1 lost without a word 1 dropped: queue full")
+    shown.page.locator(f"{row} button").click()
+    shown.says(".detail", "3 to 4 2 numbers")
+    filled.post("/v1/predictions", events[3])
+    shown.says(row, "counting h-1, process 7 complete, dropped some 10 1 1 dropped: queue full")
+    shown.says(".detail", "4 1 number")
+    shown.clean(filled.url)
