@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from upshot.capture.convert import Converter
 from upshot.capture.events import encode
 from upshot.capture.flags import Flags
-from upshot.wire import LabelEvent, Prediction
+from upshot.wire import LabelEvent, Prediction, pack
 from upshot_joiner.intake.check import check_prediction
 from upshot_joiner.intake.decoded import Decoded
 from upshot_joiner.intake.packed import PackedDecoder
+from upshot_joiner.intake.packed_items import split
 
 DECODER = PackedDecoder(Prediction)
 
@@ -143,6 +144,33 @@ def test_no_flipped_byte_makes_the_reader_fail(position: int, flip: int) -> None
     good = msgspec.msgpack.encode([{"request_id": "good", "model": "m"}])
     decoded = DECODER.decode([bytes(packed), good])
     assert decoded.events[-1][1].request_id == "good"
+
+
+@given(st.lists(nested | numbers, max_size=40))
+@example([{str(i): i for i in range(70_000)}, "x" * 70_000, b"x" * 70_000, list(range(70_000)), "x" * 300, b"x" * 300])
+@example([msgspec.msgpack.Ext(5, b"x" * n) for n in (0, 1, 2, 3, 4, 8, 16, 300, 70_000)])
+@example([2**7, 2**8, 2**16, 2**32, 2**64 - 1, -1, -(2**5) - 1, -(2**15), -(2**31), -(2**63), 0.5, None, True, False])
+def test_an_array_is_taken_apart_as_msgspec_does_it(items: list[Any]) -> None:
+    packed = encode(items)
+    assert split(packed) == [encode(item) for item in items]
+    assert split(packed[:-1]) is None
+    assert split(packed + b"\x00") is None
+
+
+@given(st.binary(max_size=50))
+def test_what_is_no_array_is_not_taken_apart(noise: bytes) -> None:
+    items = split(noise)
+    assert items is None or sum(map(len, items)) <= len(noise)
+
+
+@pytest.mark.parametrize("depth", [500, 960, 990, 5_000, 100_000])
+def test_an_event_that_is_nested_too_deeply_loses_no_other(depth: int) -> None:
+    good = [encode({"request_id": f"r{i}", "model": "m"}) for i in range(2)]
+    deep = encode({"request_id": "deep", "model": "m", "features": {"x": 0}})[:-1] + b"\x91" * depth + b"\x01"
+    decoded = DECODER.decode([pack([good[0], deep, good[1]])])
+    ids = [event.request_id for _, event in decoded.events]
+    assert {"r0", "r1"} <= set(ids)
+    assert ids == ["r0", "deep", "r1"] or [(one.index, one.code) for one in decoded.refused] == [(1, "too_deep")]
 
 
 def test_a_label_that_cannot_be_read_loses_no_other() -> None:

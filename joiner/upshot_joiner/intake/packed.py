@@ -26,6 +26,7 @@ from upshot_joiner.intake.decoded import (
     quoted,
     unreadable_frame,
 )
+from upshot_joiner.intake.packed_items import split
 from upshot_joiner.intake.reader_rule import Extension, ReaderRule, flags_of
 
 Value = float | int | bool | str | None | list[float | int | bool]
@@ -114,8 +115,11 @@ class PackedDecoder(Generic[EventT]):
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 return None
             return [msgspec.Raw(frame)]
-        except (msgspec.DecodeError, RecursionError):
+        except msgspec.DecodeError:
             return None
+        except RecursionError:
+            items = split(frame)
+            return None if items is None else [msgspec.Raw(item) for item in items]
 
     def _one(self, item: msgspec.Raw, rule: ReaderRule) -> tuple[EventT, int]:
         """One event, and how many of its values were kept as ``repr``."""
