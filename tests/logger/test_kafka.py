@@ -469,7 +469,7 @@ for i in range(2000):
 
 @pytest.mark.parametrize("spool", [True, False])
 def test_a_broker_that_is_away_does_not_hold_up_the_end_of_the_interpreter(elsewhere, spool):
-    """Two seconds at most, and one line at most, without a traceback of a thread or of a finaliser."""
+    """Two seconds at most, and one line about it at most, without a traceback of a thread or of a finaliser."""
     script = """
 import sys, time, upshot
 upshot.configure(url=sys.argv[1], model="m", flush_interval_s=0.02, spool=sys.argv[2] == "True")
@@ -479,5 +479,8 @@ time.sleep(1)
     for place in ("refused", "silence"):
         done, took_s = run(script, f"kafka://{elsewhere[place]}", str(spool))
         assert done.returncode == 0
-        assert len(done.stderr.splitlines()) <= 1, done.stderr
-        assert took_s < 4
+        said = [line.partition(" ")[0] for line in done.stderr.splitlines()]
+        assert said in (["no"], ["closed"], ["no", "closed"], []), done.stderr  # no broker; closed with events unsent
+        assert took_s < (1.5 if spool and place == "refused" else 4), (
+            "what is on disk, and known to be refused, is not waited for"
+        )

@@ -74,6 +74,8 @@ TOPICS: dict[Kind, str] = {
     "labels": "upshot.labels",
 }
 
+_BOOTSTRAP_TRIES = 4
+"""How often each address is tried in one attempt, where connections fail at once: within half a second."""
 _BOOTSTRAP_S = 5.0
 """How long a first broker is looked for in one attempt: enough for TLS, SASL and a second address."""
 _LOOK_AGAIN_MS = 50.0
@@ -236,13 +238,14 @@ class _Client(KafkaNetClient):  # type: ignore[misc]
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]
-    """The library's connections, whose bootstrap keeps to its time, ends when it is refused, and says why."""
+    """The library's connections, whose bootstrap keeps to its time, ends when it is hopeless, and says why."""
 
     def __init__(self, net: NetworkSelector, **config: Any) -> None:
         super().__init__(net, **config)
         self.failure: BaseException | None = None
         """Why the last connection did not come about; None after one that did."""
         self._bootstrapped = Future()
+        self._tries_left = _BOOTSTRAP_TRIES * len(self.cluster.bootstrap_brokers())
 
     def get_connection(self, *args: Any, **options: Any) -> KafkaConnection:
         connection = super().get_connection(*args, **options)
@@ -282,7 +285,8 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]
         error.__traceback__ = None
         if error.__context__ is not None:
             error.__context__.__traceback__ = None
-        if isinstance(error, _TO_BE_MENDED) or _is_untrusted(error):
+        self._tries_left -= 1
+        if isinstance(error, _TO_BE_MENDED) or _is_untrusted(error) or self._tries_left <= 0:
             self._settle(error)
 
     def _settle(self, error: BaseException | None) -> None:
