@@ -463,6 +463,21 @@ def test_no_object_speaks_for_itself_while_rules_are_in_force(value):
     assert b"hunter2" not in event_bytes("drop:unrelated", predicted_at=Opaque(), propensity=Opaque(), item_id=Opaque())
 
 
+def test_bytes_that_are_no_text_do_not_leave_while_rules_are_in_force():
+    """Nobody knows what they are."""
+    made = event("mask:~email", features={"a": MAIL.encode() + b"\xff", "b": [b"\xff" + MAIL.encode()]})
+    assert made.features == {"a": "<bytes>", "b": "[<bytes>]"}
+
+
+def test_a_gigantic_text_is_not_read_to_its_end():
+    """A hundred megabytes: hashed, copied or searched as a whole it would take a tenth of a second each time."""
+    redact, text = rules("mask:~email,~card,~jwt,~key,~ip"), "x " * 50_000_000
+    started = time.perf_counter()
+    for _ in range(20):
+        assert len(redact.text(text) or "") < MAX_SCAN
+    assert time.perf_counter() - started < 1.0
+
+
 def test_a_rule_that_fails_on_a_value_drops_it(monkeypatch):
     """It is not known whether it was harmless."""
 

@@ -258,6 +258,20 @@ class Tensor:
 
 
 Tensor.__module__ = "torch"
+
+
+class EagerTensor:
+    """Stands in for TensorFlow's: it has no ``tolist``, but makes an array of itself."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def numpy(self) -> Any:
+        """An array, or of a 0-d tensor a scalar."""
+        return np.float32(self._values) if np.ndim(self._values) == 0 else np.array(self._values)
+
+
+EagerTensor.__module__ = "tensorflow.python.framework.ops"
 EAST = timezone(timedelta(hours=2))
 
 
@@ -311,6 +325,8 @@ EAST = timezone(timedelta(hours=2))
         (pa.scalar(1.5), 1.5),
         (pa.array([1, 2]), [1, 2]),
         (Tensor(0.5), 0.5),
+        (EagerTensor(0.5), 0.5),
+        (EagerTensor([0.5, 0.25]), [0.5, 0.25]),
         (Tensor([0.5, 0.25]), [0.5, 0.25]),
         (array.array("d", [1.0, 2.0]), [1.0, 2.0]),
         ((1, 2.0), [1, 2.0]),

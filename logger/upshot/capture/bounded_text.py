@@ -165,6 +165,9 @@ class _Writer:
                 self.write(plain, path, depth)
 
     def _add_text_of_bytes(self, value: bytes | bytearray | memoryview) -> None:
+        if self._screen is not None:
+            self._add(_type_name(value))
+            return
         with memoryview(value) as view:
             start = bytes(view.cast("B")[: MAX_TEXT + 1] if view.c_contiguous else view)
         self._add(repr(start))

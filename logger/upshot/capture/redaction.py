@@ -21,10 +21,10 @@ The actions, of which the strictest that applies is taken:
     texts have equal hashes everywhere, so what is hashed can still be counted, grouped and joined. The text is that of
     the conversion table: ``17`` and ``"17"`` hash alike, as they do as an entity.
 
-Null stays null. Where only numbers can stand (attributions, feature times, probabilities), mask and hash drop. IDs of requests and
-items, models and names of labels are never changed: labels find their prediction by them. Values that are numbers are not
-searched for kinds. With any rule, an object of a type that the conversion table does not know is kept as the name of its type:
-nobody can look into what its ``repr`` says. A rule that fails on a value drops it.
+Null stays null. Where only numbers can stand (attributions, feature times, probabilities), mask and hash drop. IDs of requests,
+items and labels, models and names of labels are never changed: labels find their prediction by them. Values that are numbers are
+not searched for kinds. With any rule, an object of a type that the conversion table does not know is kept as the name of its
+type: nobody can look into what its ``repr`` says. A rule that fails on a value drops it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ _MIN_KEY = 16
 _MAX_KNOWN_NAMES = 10_000
 _MAX_KNOWN_LENGTH = 200
 _MAX_KNOWN_TEXT = 64
+_MAX_HASHED = 16_384
+"""Characters of a recognised value; what is longer was not recognised, but not looked at."""
 _NUMBERS_ONLY = frozenset({"attributions", "feature_times", "probabilities"})
 _NEVER = frozenset({"request_id", "item_id", "model", "model_version", "label_id"})
 
@@ -146,7 +148,7 @@ class Redaction:
             found = {
                 name: text
                 for name, v in items.items()
-                if type(v) is str and v not in known and (text := self.text(v)) is not v
+                if type(v) is str and (len(v) > _MAX_KNOWN_TEXT or v not in known) and (text := self.text(v)) is not v
             }
         else:
             found = {}
@@ -268,12 +270,12 @@ class Redaction:
 
     def text(self, text: str) -> str | None:
         """A text without the values that rules recognise in it: the same object when there are none; None when it is dropped."""
-        if text in self._clean_texts:
+        if len(text) <= _MAX_KNOWN_TEXT and text in self._clean_texts:
             return text
         given = text
         to_hash: list[Span] = []
         for action, kind, hint in self._kinds:  # those that drop first, those that hash last
-            if hint(text) is None and len(text) <= MAX_SCAN:
+            if len(text) <= MAX_SCAN and hint(text) is None:
                 continue
             found = spans(kind, text)
             if found and action == "drop":
@@ -281,7 +283,7 @@ class Redaction:
             if action == "hash":
                 to_hash += found
             elif found:
-                text = _replaced(text, found, lambda _: MASK)
+                text = _replaced(text, found)
         if to_hash:
             return _replaced(text, apart(sorted(to_hash)), self.digest)
         if text is given and len(text) <= _MAX_KNOWN_TEXT:
@@ -332,11 +334,11 @@ class _Screen:
         return MASK if kept is None else kept
 
 
-def _replaced(text: str, found: list[Span], by: Callable[[str], str]) -> str:
+def _replaced(text: str, found: list[Span], by: Callable[[str], str] | None = None) -> str:
     parts: list[str] = []
     position = 0
     for start, end in found:
-        parts += (text[position:start], by(text[start:end]))
+        parts += (text[position:start], MASK if by is None or end - start > _MAX_HASHED else by(text[start:end]))
         position = end
     return "".join((*parts, text[position:]))
 
