@@ -3,7 +3,7 @@
 Stored rows carry their ``writer_id`` and ``seq``, so noting that an event arrived costs no write of its own, and cannot be lost
 apart from the event. Writers that are heard of are kept in memory. Now and then what is known of them is written to the table
 ``writers``, with the stamp up to which it holds; a start reads that, and counts only the rows that came later. A writer of whom
-nothing was heard for `GRACE_S` is settled: it lives in the table alone, until it is heard of again.
+nothing was heard for `books.GRACE_S` is settled: it lives in the table alone, until it is heard of again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.rows import TIME
 from upshot_joiner.store.served import ServedTables
-from upshot_joiner.writers import table
-from upshot_joiner.writers.books import GRACE_S
+from upshot_joiner.writers import recount, table
 from upshot_joiner.writers.seqs import Seqs, runs_of
 from upshot_joiner.writers.writer import Writer
 
@@ -45,29 +44,6 @@ MAX_ACTIVE = 20_000
 """Writers kept in memory; of more than that, those that were silent longest are settled early."""
 
 _LOOKED_UP_AT_ONCE = 1000
-
-_EVENTS = """
-SELECT writer_id, min(seq), max(seq), min(first), max(last)
-FROM (
-  SELECT writer_id, seq, min(received_at) AS first, max(received_at) AS last,
-    toInt64(seq) - toInt64(row_number() OVER (PARTITION BY writer_id ORDER BY seq)) AS island
-  FROM %s
-  WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC') AND writer_id != ''
-  GROUP BY writer_id, seq
-)
-GROUP BY writer_id, island
-"""
-_LABELS = _EVENTS % "label_events"
-_REFUSED = _EVENTS % "(SELECT writer_id, assumeNotNull(seq) AS seq, received_at FROM quarantine WHERE seq IS NOT NULL)"
-_REPEATS = """
-SELECT writer_id, run.1, run.2, received_at, received_at
-FROM (SELECT writer_id, arrayJoin(arrayZip(firsts, lasts)) AS run, received_at FROM writer_repeats
-  WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC'))
-"""
-_REPORTS = """
-SELECT report, received_at FROM writer_reports FINAL
-WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
-"""
 
 
 @dataclass
@@ -136,16 +112,19 @@ class Arrivals:
             if named is not None:
                 groups[named[0]].rejected.append(named[1])
         with self._lock:
-            writers = self._writers(groups, received)
+            self._load(groups)
             for writer_id, group in groups.items():
-                writer = writers[writer_id]
+                writer = self._writer(writer_id, received)
                 writer.received.add(group.stored)
                 writer.received.add(group.rejected)
                 writer.rejected.add(group.rejected)
                 writer.models |= group.models - {""}
                 writer.heard(received, self._uptime())
             new = [
-                (writer_id, runs_of(number for number in group.repeated if number not in writers[writer_id].received))
+                (
+                    writer_id,
+                    runs_of(number for number in group.repeated if number not in self._active[writer_id].received),
+                )
                 for writer_id, group in groups.items()
                 if group.repeated
             ]
@@ -163,8 +142,9 @@ class Arrivals:
                 ),
             )
         with self._lock:
+            self._load(writer_id for writer_id, _ in new)
             for writer_id, runs in new:
-                writer = self._writers([writer_id], received)[writer_id]
+                writer = self._writer(writer_id, received)
                 for first, last in runs:
                     writer.received.add_run(first, last)
                 writer.heard(received, self._uptime())
@@ -178,8 +158,11 @@ class Arrivals:
         Raises StoreError when it cannot be stored.
         """
         with self._lock:
-            writers = self._writers({report.event.writer_id for report in reports}, received)
-            known = {writer_id: writer.report for writer_id, writer in writers.items()}
+            ids = {report.event.writer_id for report in reports}
+            self._load(ids)
+            known = {
+                writer_id: self._active[writer_id].report if writer_id in self._active else None for writer_id in ids
+            }
         is_new, latest = [], {}
         for report in reports:
             before = known[report.event.writer_id]
@@ -198,25 +181,32 @@ class Arrivals:
                 ),
             )
         with self._lock:
-            for writer_id, writer in self._writers(known, received).items():
-                writer.report = known[writer_id]
+            self._load(known)
+            for writer_id, newest in known.items():
+                writer = self._writer(writer_id, received)
+                writer.report = newest
                 writer.heard(received, self._uptime())
         return is_new
 
     def recount(self) -> None:
         """Count every row that came after the last group that was noted: at start, and after a group that failed halfway."""
-        params = {"after": self._until}
-        for model in self._served.models():
-            self._count(_EVENTS % self._served.table(model), params, model=model)
-        self._count(_LABELS, params)
-        self._count(_REPEATS, params)
-        self._count(_REFUSED, params, are_rejected=True)
-        for report, received in self._store.query(_REPORTS, params):
-            checked = table.report_from_json(report)
-            with self._lock:
-                writer = self._writers([checked.event.writer_id], received)[checked.event.writer_id]
-                if writer.report is None or writer.report.order < checked.order:
-                    writer.report = checked
+        found = list(recount.numbers_since(self._store, self._served, self._until))
+        reports = recount.reports_since(self._store, self._until)
+        with self._lock:
+            self._load({*(one.writer_id for one in found), *(report.event.writer_id for report, _ in reports)})
+            for one in found:
+                writer = self._writer(one.writer_id, one.first_received)
+                writer.received.add_run(one.first, one.last)
+                if one.are_rejected:
+                    writer.rejected.add_run(one.first, one.last)
+                if one.model:
+                    writer.models.add(one.model)
+                writer.first_seen = min(writer.first_seen, one.first_received)
+                writer.heard(one.last_received, self._uptime())
+            for report, received in reports:
+                writer = self._writer(report.event.writer_id, received)
+                if writer.report is None or writer.report.order < report.order:
+                    writer.report = report
                 writer.heard(received, self._uptime())
 
     # -- life ------------------------------------------------------------------------------------------------------------
@@ -293,28 +283,19 @@ class Arrivals:
             except StoreError as error:
                 _log.warning("the writers could not be noted (code %d); trying again", error.code)
 
-    def _count(self, sql: str, params: dict[str, int], *, model: str = "", are_rejected: bool = False) -> None:
-        for writer_id, first, last, first_seen, last_seen in self._store.query(sql, params):
-            with self._lock:
-                writer = self._writers([writer_id], first_seen)[writer_id]
-                writer.received.add_run(first, last)
-                if are_rejected:
-                    writer.rejected.add_run(first, last)
-                if model:
-                    writer.models.add(model)
-                writer.heard(last_seen, self._uptime())
-
-    def _writers(self, ids: Iterable[str], seen: datetime) -> dict[str, Writer]:
-        """The writers of these IDs, from memory, from the table, or new. Called with the lock held."""
-        wanted = list(ids)
-        unknown = [writer_id for writer_id in wanted if writer_id not in self._active]
+    def _load(self, ids: Iterable[str]) -> None:
+        """Bring those of these writers that only the table knows back into memory. Called with the lock held."""
+        unknown = [writer_id for writer_id in ids if writer_id not in self._active]
         for at in range(0, len(unknown), _LOOKED_UP_AT_ONCE):
             for writer in table.settled_of(self._store, unknown[at : at + _LOOKED_UP_AT_ONCE], self._uptime()):
                 self._active[writer.writer_id] = writer
-        for writer_id in unknown:
-            if writer_id not in self._active:
-                self._active[writer_id] = Writer(writer_id, seen, seen, Seqs(), Seqs(), self._uptime())
-        return {writer_id: self._active[writer_id] for writer_id in wanted}
+
+    def _writer(self, writer_id: str, seen: datetime) -> Writer:
+        """A writer that is in memory, or else is new. Called with the lock held, after `_load`."""
+        writer = self._active.get(writer_id)
+        if writer is None:
+            writer = self._active[writer_id] = Writer(writer_id, seen, seen, Seqs(), Seqs(), self._uptime())
+        return writer
 
 
 def number_of(refused: Refused) -> tuple[str, int] | None:
