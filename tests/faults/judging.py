@@ -67,23 +67,28 @@ class Loss(NamedTuple):
     lasted_s: float
 
 
-def judge(board: Board, prefix: str, predictions: Iterable[Prediction], text_bytes: int = 0) -> Loss:
+def judge(
+    board: Board, prefix: str, predictions: Iterable[Prediction], text_bytes: int = 0, *, only_synced: bool = False
+) -> Loss:
     """Every promise was kept, nothing arrived that was not logged, all of it as logged; returns what is missing.
 
-    ``predictions`` may hold the same event twice, and those of other lives.
+    ``predictions`` may hold the same event twice, and those of other lives. ``only_synced``: the disk forgot what was not.
     """
     mine = {event.request_id: event for event in predictions if event.request_id.startswith(f"{prefix}-")}
     numbers = sorted(int(request_id.rpartition("-")[2]) for request_id in mine)
     n_arrived = len(numbers)
-    assert numbers == list(range(n_arrived)), "only the newest may be missing"
+    if only_synced:
+        assert set(numbers) >= set(range(board.synced)), f"{board.synced} were synced, {n_arrived} arrived"
+    else:
+        assert numbers == list(range(n_arrived)), "only the newest may be missing"
+        assert n_arrived >= board.synced, f"{board.synced} were synced, {n_arrived} arrived"
+        assert n_arrived >= board.spooled, f"{board.spooled} were spooled, {n_arrived} arrived"
     assert len({event.writer_id for event in mine.values()}) <= 1
     for i in numbers:
         event = mine[f"{prefix}-{i}"]
         assert event.seq == i, "the number of an event is its place, so that a loss is a gap of its size"
         assert event.features == features(prefix, i, text_bytes)
         assert event.prediction == i % 2
-    assert n_arrived >= board.synced, f"{board.synced} were synced, {n_arrived} arrived"
-    assert n_arrived >= board.spooled, f"{board.spooled} were spooled, {n_arrived} arrived"
     assert n_arrived <= board.accepted + 1, "the last call may have been killed before it returned"
     n_lost = max(0, board.accepted - n_arrived)
     lasted_s = board.time_of(board.accepted - 1) - board.time_of(n_arrived) if n_lost else 0.0
