@@ -171,6 +171,51 @@ def test_what_waits_in_vain_goes_to_quarantine_after_its_time_and_is_forgotten_a
     assert rows() == 0
 
 
+def test_what_waits_in_vain_is_given_up_while_others_keep_coming(line: Line, fresh: str) -> None:
+    """A busy server looks through what waits, too."""
+    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing.start()
+    tell(pairing, cloud_event("request", fresh, {"instances": [[1]]}, fresh))
+    line.clock.set(NOW + timedelta(hours=2))
+    sent = 0
+
+    def given_up() -> bool:
+        nonlocal sent
+        sent += 1
+        other = f"{fresh}-{sent}"
+        tell(pairing, cloud_event("request", other, {"instances": [[1]]}, fresh))
+        tell(pairing, cloud_event("response", other, {"predictions": [1]}, fresh))
+        return fresh not in [half["id"] for half in pairing.state()["halves"]]
+
+    eventually(given_up, 30, every_s=0)
+    pairing.close()
+    line.clock.set(NOW)
+
+
+def test_a_body_that_cannot_be_read_holds_up_no_other(line: Line, fresh: str) -> None:
+    """Damaged, too deep, or beyond what we foresaw: its pair is refused once, the next one is made."""
+    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing.start()
+    odd = [
+        (b"\x1f\x8bnot gzip", "corrupt_body"),
+        (b'{"instances": ' + b"[" * 3000 + b"]" * 3000 + b"}", "too_deep"),
+        (b'{"instances": [["\\ud800"]]}', "invalid_unicode"),
+        (b'{"instances": [[1]]}', "unsupported_value"),
+    ]
+    for number, (body, code) in enumerate(odd):
+        name = f"{fresh}-{number}"
+        good = cloud_event("request", name, {}, fresh)
+        tell(pairing, CloudEvent(good.id, good.source, good.type, good.time, good.extensions, body))
+        # No number that JSON can write is beyond what a float holds but this.
+        answer = tell(pairing, cloud_event("response", name, {"predictions": [[10**400, 1]]}, fresh))
+        assert [place["code"] for place in answer.errors] == [code]
+        assert (answer.accepted, answer.rejected) == (0, 1)
+    tell(pairing, cloud_event("request", fresh, {"instances": [[3]]}, fresh))
+    assert tell(pairing, cloud_event("response", fresh, {"predictions": [2]}, fresh)).accepted == 1
+    pairing.close()
+    assert stored(line, f"shop/{fresh}") == [(fresh, "", 2.0, 3)]
+
+
 def test_the_oldest_make_room_when_too_many_wait(line: Line, fresh: str) -> None:
     """A logger that sends requests only cannot fill the disk with what waits."""
     for kept in Pairing(line.store, line.committer, line.clock).state(1000)["halves"]:

@@ -24,7 +24,7 @@ MAX_SEGMENTS = 20
 _STORED = """
 SELECT * FROM performance_hours FINAL
 WHERE model = {{model:String}} AND label = {{label:String}} AND setup = {{setup:UInt64}}
-  AND hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} {version}
+  AND hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} AND rows > 0 {version}
 """
 _RANGE = """
 predicted_at >= toDateTime64({start:DateTime('UTC')}, 6, 'UTC') AND predicted_at < toDateTime64({end:DateTime('UTC')}, 6, 'UTC')

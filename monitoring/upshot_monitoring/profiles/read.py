@@ -30,7 +30,7 @@ SELECT role, feature, slot, {_COLUMNS} FROM (
   FROM (
     SELECT * FROM profiles FINAL
     WHERE model = {{model:String}} AND hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} %(where)s
-      AND (n = 0 OR scale_id IN {{scale_ids:Array(UInt64)}})
+      AND rows > 0 AND (n = 0 OR scale_id IN {{scale_ids:Array(UInt64)}})
   ) AS p
   GROUP BY role, feature, slot
 )

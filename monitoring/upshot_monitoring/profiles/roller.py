@@ -40,6 +40,17 @@ _LABELLED = """(
   SELECT * FROM outcomes FINAL WHERE model = {{model:String}} AND name = {{label:String}} AND {hours} AND {identity} NOT IN (
     SELECT request_key, request_id, model_version, item_id FROM {table} FINAL WHERE {hours} AND shown = false AND NOT {counts}))
 """
+# Hours and versions that had rows when they were rolled before, and have none now: a prediction can be taken back to not shown.
+_NOTHING_LEFT = """
+INSERT INTO {table} ({key}, version) SELECT {key}, {{version:UInt64}} FROM {table} FINAL
+WHERE model = {{model:String}} AND {label} AND hour IN {{hours:Array(DateTime('UTC'))}} AND version < {{before:UInt64}} AND rows > 0
+"""
+_NO_LABELS = _NOTHING_LEFT.format(
+    table="profiles", key=", ".join(_KEY_COLUMNS), label="role = 'label' AND feature = {label:String}"
+)
+_NO_PERFORMANCE = _NOTHING_LEFT.format(
+    table="performance_hours", key="model, label, hour, model_version, setup", label="label = {label:String}"
+)
 
 
 @dataclass
@@ -233,6 +244,7 @@ class Roller:
         setup = performance.setup(config, label)
         covers = rolled.covered_by_label(self._store, model, table, label, hours)
         columns = label_columns(label, config)
+        before = self._versions.next()
         source = _LABELLED.format(
             hours=_HOURS, table=table, identity=activation.IDENTITY, counts=activation.counts(_HOURS)
         )
@@ -251,6 +263,17 @@ class Roller:
             },
         )
         self.stats.statements += 1
+        for cleared in (_NO_LABELS, _NO_PERFORMANCE):
+            self._store.command(
+                cleared,
+                {
+                    "model": model,
+                    "label": label,
+                    "hours": list(hours),
+                    "before": before,
+                    "version": self._versions.next(),
+                },
+            )
         rolled.note(self._store, model, f"label:{label}", covers, setup, self._versions.next())
 
     def _roll_profiles(

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from upshot_joiner.errors import Problem
 from upshot_joiner.intake.body import decompress, whole
 from upshot_joiner.intake.check import NotAccepted
 from upshot_joiner.intake.kserve.tensors import is_tensor, read_tensor
@@ -126,20 +127,21 @@ def _transposed(columns: Mapping[str, Any], loc: str) -> list[dict[str, Any]]:
 
 
 def _object(body: bytes, side: str) -> dict[str, Any]:
-    if body.startswith(_GZIP):  # a client's own compression, which the logger hands on without saying so
-        body = whole(decompress(body, "gzip"))
     try:
+        if body.startswith(_GZIP):  # a client's own compression, which the logger hands on without saying so
+            body = whole(decompress(body, "gzip"))
         content = json.loads(body)
+        json.dumps(content, ensure_ascii=False).encode()
+    except Problem as problem:
+        raise NotAccepted(problem.code, side) from None
     except RecursionError:
         raise NotAccepted("too_deep", side) from None
+    except UnicodeEncodeError:
+        raise NotAccepted("invalid_unicode", side) from None
     except ValueError:
         raise NotAccepted("binary_tensor" if _begins_with_json(body) else "invalid_json", side) from None
     if not isinstance(content, dict):
         raise NotAccepted("wrong_type", side)
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise NotAccepted("invalid_unicode", side) from None
     return content
 
 

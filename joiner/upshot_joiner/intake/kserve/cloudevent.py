@@ -123,7 +123,11 @@ def _data(item: Mapping[str, Any]) -> bytes:
     if data is None:
         return b""
     # A body that was logged under another content type (curl's default, say) travels as a text.
-    return (data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)).encode("utf-8", "surrogatepass")
+    try:
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    except RecursionError:
+        raise NotAccepted("too_deep", "data") from None
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _event(attributes: Mapping[str, Any], data: bytes, place: str) -> CloudEvent:

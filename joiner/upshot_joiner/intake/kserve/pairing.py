@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ from typing import Any
 
 from upshot_joiner.clock import Clock
 from upshot_joiner.errors import Place, Problem, StoreError
-from upshot_joiner.intake.check import CheckedPrediction, NotAccepted, check_prediction
+from upshot_joiner.intake.check import CheckedPrediction, NotAccepted
 from upshot_joiner.intake.committer import MAX_QUARANTINED_BYTES, Answer, Committer
 from upshot_joiner.intake.decode import Refused
-from upshot_joiner.intake.kserve.cloudevent import CloudEvent, Decoded
+from upshot_joiner.intake.kserve.cloudevent import Decoded
 from upshot_joiner.intake.kserve.halves import Halves, Key, Known, Stored
-from upshot_joiner.intake.kserve.inference import SIDES, Half, half_of, model_of, predictions_of
+from upshot_joiner.intake.kserve.inference import SIDES, Half, half_of
+from upshot_joiner.intake.kserve.made import kept_event, kept_half, made_of
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.store.client import Store
 
@@ -73,15 +75,6 @@ class _Cause:
     is_new: bool
 
 
-@dataclass
-class _Made:
-    """What a complete pair became."""
-
-    predictions: list[CheckedPrediction] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    because: str = "paired"
-
-
 class Pairing:
     """Takes halves, gives predictions to the writer. ``submit`` and ``state`` may be called from any thread."""
 
@@ -122,7 +115,7 @@ class Pairing:
             try:
                 batch.halves.append((index, half_of(event, decoded.place)))
             except NotAccepted as reason:
-                batch.refused.append(Refused(index, reason.code, reason.loc, _event_payload(event)))
+                batch.refused.append(Refused(index, reason.code, reason.loc, kept_event(event)))
         batch.size = sum(len(half.body) for _, half in batch.halves)
         with self._lock:
             if self._closed:
@@ -168,11 +161,14 @@ class Pairing:
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        sweep_at = time.monotonic()
         while True:
-            try:
-                first = self._queue.get(timeout=SWEEP_S)
-            except queue.Empty:
+            if time.monotonic() >= sweep_at:
                 self._sweep()
+                sweep_at = time.monotonic() + SWEEP_S
+            try:
+                first = self._queue.get(timeout=max(0.0, sweep_at - time.monotonic()))
+            except queue.Empty:
                 continue
             if first is None:
                 return
@@ -225,9 +221,9 @@ class Pairing:
                     if not before.settled:
                         touched[key[0]] = _Cause(batch, index, is_new=False)
                 else:
-                    refused.append((batch, Refused(index, "conflict", "data", _payload(self._naming, half))))
+                    refused.append((batch, Refused(index, "conflict", "data", kept_half(half, self._naming))))
             elif other is not None and other.settled:  # its other half has been given up
-                refused.append((batch, Refused(index, "unpaired", _other(key)[1], _payload(self._naming, half))))
+                refused.append((batch, Refused(index, "unpaired", _other(key)[1], kept_half(half, self._naming))))
             else:
                 known[key] = Known(digest, False, len(half.body))
                 new[key] = (key, digest, half)
@@ -260,7 +256,7 @@ class Pairing:
         refused: list[Refused] = []
         settled: list[tuple[Stored, str]] = []
         for number, halves in enumerate(whole.values()):
-            made = self._made(number, halves["request"].half, halves["response"].half)
+            made = made_of(number, halves["request"].half, halves["response"].half, self._naming)
             predictions += [(number, one) for one in made.predictions]
             refused += made.refused
             settled += [(one, made.because) for one in halves.values()]
@@ -275,20 +271,6 @@ class Pairing:
                     cause.batch.reject(cause.index, places)
         if settled:
             self._halves.settle(settled)
-
-    def _made(self, number: int, request: Half, response: Half) -> _Made:
-        payload = _payload(self._naming, response) | _payload(self._naming, request)
-        try:
-            events = predictions_of(request, response, self._naming)
-        except NotAccepted as reason:
-            return _Made(refused=[Refused(number, reason.code, reason.loc, payload)], because=reason.code)
-        made = _Made()
-        for row, event in enumerate(events):
-            try:
-                made.predictions.append(check_prediction(event))
-            except NotAccepted as reason:
-                made.refused.append(Refused(number, reason.code, f"rows[{row}].{reason.loc}", payload))
-        return made
 
     def _sweep(self) -> None:
         """Finish what a failure left complete; give up what has waited too long; forget what was settled long ago."""
@@ -316,7 +298,7 @@ class Pairing:
             max(until, surplus) if surplus else until, MAX_GROUP, MAX_QUARANTINED_BYTES
         ):
             refused = [
-                Refused(i, "unpaired", _other(one.key)[1], _payload(self._naming, one.half))
+                Refused(i, "unpaired", _other(one.key)[1], kept_half(one.half, self._naming))
                 for i, one in enumerate(expired)
             ]
             self._committer.submit_predictions([], refused).result()
@@ -340,29 +322,3 @@ def _chunks(sizes: dict[int, int]) -> Iterator[list[int]]:
 
 def _other(key: Key) -> Key:
     return (key[0], "response" if key[1] == "request" else "request")
-
-
-def _payload(naming: Naming, half: Half) -> dict[str, Any]:
-    """A half as quarantine keeps it."""
-    return {
-        "request_id": half.event_id,
-        "model": model_of(half, naming.model),
-        half.side: {
-            "id": half.event_id,
-            "source": half.source,
-            "at_us": half.at_us,
-            **half.extensions,
-            "data": half.body.decode("utf-8", "backslashreplace"),
-        },
-    }
-
-
-def _event_payload(event: CloudEvent) -> dict[str, Any]:
-    return {
-        "request_id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "time": event.time,
-        **event.extensions,
-        "data": event.data.decode("utf-8", "backslashreplace"),
-    }
