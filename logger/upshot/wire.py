@@ -13,6 +13,7 @@ MessagePack                            becomes
 =====================================  ===============================================================================
 timestamp (extension -1)               ISO 8601 text in UTC
 binary                                 text, when it is valid UTF-8; else its ``repr``, flagged ``repr``
+other extension                        its ``repr``, flagged ``repr``
 map; array with anything but numbers   its ``repr`` as Python writes it, cut at 1,000 characters, flagged ``repr``
 name that is no text                   its usual text: ``5`` is ``"5"``, ``true`` is ``"true"``
 =====================================  ===============================================================================

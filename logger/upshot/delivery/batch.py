@@ -46,7 +46,7 @@ class Batch:
     def of(cls, kind: Kind, content_type: str, events: Sequence[bytes]) -> Batch:
         """Pack and compress encoded events."""
         body = pack(events) if content_type == PACKED_CONTENT_TYPE else b"\n".join((*events, b""))
-        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body)
         return cls(kind, content_type, len(events), payload, len(body))
 
     def bodies(self) -> list[bytes]:
@@ -85,7 +85,7 @@ class Batch:
         return [Batch.of(self.kind, self.content_type, part) for part in (events[:middle], events[middle:])]
 
     def _arrow(self, n_events: int, body: bytes) -> Batch:
-        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(body)
+        payload = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body)
         return Batch(self.kind, self.content_type, n_events, payload, len(body))
 
 
@@ -102,7 +102,7 @@ class Packer:
     """Makes batches of encoded events. For one thread at a time: it keeps its compressor."""
 
     def __init__(self) -> None:
-        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
+        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress
 
     def batches(self, kind: Kind, events: list[bytes]) -> list[Batch]:
         """The packed events as one batch; those few that had to be JSON as another, after it."""

@@ -89,7 +89,7 @@ class _Run:
         self._max_event_bytes = writer.settings.event_max_bytes
         rate = writer.settings.sample_rate
         self._sampler = Sampler(rate) if rate < 1 else None
-        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress
+        self._compress = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress
 
     def log(self, rows: Rows, request_ids: Any) -> None:
         """Number these rows, make batches of them and hand those over."""
