@@ -30,7 +30,7 @@ from tests.waiting import eventually
 from upshot.delivery.batch import Batch, Kind, join
 from upshot.delivery.transport import open_transport
 from upshot.delivery.transport.contract import Transport
-from upshot.errors import PayloadTooLargeError, TransientError
+from upshot.errors import InvalidBatchError, PayloadTooLargeError, PermanentError, TransientError
 from upshot.settings import Settings
 from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 
@@ -331,7 +331,7 @@ def test_where_no_broker_answers_an_attempt_ends_in_time_and_the_next_may_pass(e
     sending.close()
 
 
-def test_a_topic_that_does_not_exist_is_waited_for(own_kafka):
+def test_a_topic_that_does_not_exist_is_waited_for_and_one_of_a_wrong_kind_is_to_be_mended(own_kafka):
     """Where brokers make no topics by themselves, an operator does; meanwhile nothing is lost and the log says why."""
     own_kafka.properties["auto.create.topics.enable"] = "false"
     own_kafka.start()
@@ -341,6 +341,12 @@ def test_a_topic_that_does_not_exist_is_waited_for(own_kafka):
         sending.send(BATCH, timeout_s=2)
     assert time.process_time() - worked < 1
     own_kafka.create_topic("upshot.predictions")
+    assert sending.send(BATCH, timeout_s=10).stored == 1
+    own_kafka.create_topic("upshot.labels", **{"cleanup.policy": "compact"})
+    labels = Batch("labels", BATCH.content_type, 1, BATCH.payload)
+    with pytest.raises(PermanentError, match="INVALID_RECORD") as raised:  # a compacted topic wants keys
+        sending.send(labels, timeout_s=10)
+    assert not isinstance(raised.value, InvalidBatchError), "no other batch will pass either"
     assert sending.send(BATCH, timeout_s=10).stored == 1
     sending.close()
 

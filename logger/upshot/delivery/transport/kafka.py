@@ -30,21 +30,19 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import (
     AuthorizationError,
-    BrokerResponseError,
     IllegalSaslStateError,
-    InvalidProducerEpochError,
+    InvalidRecordError,
+    InvalidTimestampError,
     InvalidTopicError,
     KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
-    OutOfOrderSequenceNumberError,
-    ProducerFencedError,
+    PolicyViolationError,
     RecordListTooLargeError,
     RequestTimedOutError,
     SaslAuthenticationFailedError,
     SecurityDisabledError,
-    UnknownError,
-    UnknownProducerIdError,
+    UnsupportedForMessageFormatError,
     UnsupportedSaslMechanismError,
     UnsupportedVersionError,
 )
@@ -58,7 +56,6 @@ from upshot.delivery.batch import Batch, Kind
 from upshot.delivery.transport.contract import Receipt
 from upshot.errors import (
     ConfigurationError,
-    InvalidBatchError,
     PayloadTooLargeError,
     PermanentError,
     TransientError,
@@ -86,20 +83,17 @@ _GOODBYE_S = 0.5
 _TO_BE_MENDED = (
     AuthorizationError,
     IllegalSaslStateError,
+    InvalidRecordError,  # a compacted topic wants keys; of what is in a message, a broker judges nothing else
+    InvalidTimestampError,  # this machine's clock
     InvalidTopicError,
+    PolicyViolationError,
     SaslAuthenticationFailedError,
     SecurityDisabledError,
+    UnsupportedForMessageFormatError,
     UnsupportedSaslMechanismError,
     UnsupportedVersionError,
 )
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-_ABOUT_THE_PRODUCER = (
-    InvalidProducerEpochError,
-    OutOfOrderSequenceNumberError,
-    ProducerFencedError,
-    UnknownError,  # the broker's own: an exception it did not expect
-    UnknownProducerIdError,
-)
 
 
 class KafkaTransport:
@@ -137,7 +131,7 @@ class KafkaTransport:
             self._producer.produce(TOPICS[batch.kind], batch.payload, headers, deadline)
         except Exception as error:
             ours = self._translated(error, timeout_s)
-            if not isinstance(ours, InvalidBatchError):  # those say that the producer is well
+            if not isinstance(ours, PayloadTooLargeError):  # that one says that the producer is well
                 self._abandon()
             raise ours from error
         return Receipt(stored=batch.n_events)
@@ -303,11 +297,9 @@ def _verdict(error: Exception) -> TransportError:
         return PayloadTooLargeError("the batch is larger than a Kafka message may be")
     if _is_untrusted(error):
         return PermanentError("the certificate of the Kafka broker is not trusted", reason="kafka_tls_certificate")
-    if isinstance(error, BrokerResponseError) and not error.retriable and not isinstance(error, _ABOUT_THE_PRODUCER):
+    if isinstance(error, _TO_BE_MENDED):
         name = str(error.message)
-        if isinstance(error, _TO_BE_MENDED):
-            return PermanentError(f"Kafka answers {name}", reason=f"kafka_{name.lower()}")
-        return InvalidBatchError(f"Kafka answers {name}", reason=f"kafka_{name.lower()}")
+        return PermanentError(f"Kafka answers {name}", reason=f"kafka_{name.lower()}")
     if isinstance(error, KafkaConnectionError):
         return TransientError(f"no Kafka broker can be reached: {error.args[0] if error.args else 'connection lost'}")
     if isinstance(error, (KafkaTimeoutError, RequestTimedOutError)):
