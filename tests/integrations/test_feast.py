@@ -32,7 +32,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     collector = Collector()
     done = subprocess.run(
         [PYTHON, Path(__file__).with_name("feast_service.py"), tmp_path_factory.mktemp("feast")],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "logger"), "UPSHOT_URL": collector.url, "FEAST_USAGE": "False"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "logger"),
+            "UPSHOT_URL": collector.url,
+            "FEAST_USAGE": "False",
+            "UPSHOT_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
+        },
         capture_output=True,
         text=True,
         check=False,

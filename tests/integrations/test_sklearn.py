@@ -36,6 +36,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.validation import check_is_fitted
 
 import upshot
+import upshot.testing
 from upshot.capture.request_id import RequestIds, current_request
 from upshot.integrations.rows import features_of
 from upshot.integrations.sklearn import LoggedEstimator, collect_request_ids
@@ -254,6 +255,90 @@ def test_null_nan_and_text_arrive_as_they_were_served(logger, collector):
     assert np.isnan([first.pop("f"), first.pop("o")]).all()
     assert first == {"i": None, "s": None, "c": None}
     assert second == {"f": 1.5, "i": 3, "s": "x", "c": "x", "o": None}
+
+
+# ---- many rows ---------------------------------------------------------------------------------------------------------
+
+MIXED = pd.DataFrame(
+    {
+        "f": [1.5, np.nan, float("inf"), 0.0] * 300,
+        "i": [1, 2, 3, 4] * 300,
+        "s": ["a", None, "", "b"] * 300,
+        "b": [True, False] * 600,
+        "o": pd.Series(["x", "y", None, ""] * 300, dtype=object),
+        "n": pd.array([1, None, 3, 4] * 300, dtype="Int64"),
+        7: np.arange(1200, dtype="float32"),
+    }
+)
+
+
+class Fixed:
+    """Answers what it was made with."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, rows: Any) -> Any:
+        """The same for all."""
+        return self.answer
+
+    predict_proba = predict
+
+
+SCORES = np.linspace(0, 1, 1200)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+@pytest.mark.parametrize("with_ids", [True, False])
+@pytest.mark.parametrize(
+    "table",
+    [MIXED, MIXED[["f", 7]].to_numpy(), MIXED[["f", "i"]].set_axis(["a", "a"], axis=1)],
+    ids=["frame", "matrix", "names"],
+)
+def test_many_rows_are_logged_as_few_are(monkeypatch, table, method, with_ids):
+    """By way of Arrow or row by row, nobody can tell from the events."""
+    answer = SCORES if method == "predict" else np.column_stack([1 - SCORES, SCORES])
+    given = [f"r{n}" for n in range(1200)] if with_ids else None
+    by_frame: list[int] = []
+    log_frame = upshot.log_frame
+    monkeypatch.setattr(upshot, "log_frame", lambda *a, **k: by_frame.append(1) or log_frame(*a, **k))
+    events = []
+    for from_rows in (1_000, 2_000):
+        monkeypatch.setattr("upshot.integrations.rows.FRAME_FROM_ROWS", from_rows)
+        with upshot.testing.capture(model="m", model_version="1") as logged, collect_request_ids() as ids:
+            assert getattr(LoggedEstimator(Fixed(answer)), method)(table, request_ids=given) is answer
+            predictions = logged.predictions
+        assert ids == [p.request_id for p in predictions]
+        assert given in (None, ids)
+        events.append(
+            [(p.features, p.prediction, p.probabilities, p.model, p.model_version, p.item_id) for p in predictions]
+        )
+    assert by_frame == [1]
+    assert len(events[0]) == 1200
+    assert repr(sorted_names(events[0])) == repr(sorted_names(events[1]))
+
+
+def sorted_names(events: list[Any]) -> list[Any]:
+    """Features in the order of their names; Arrow has those that are not null in one column each."""
+    return [(sorted(features.items()), *rest) for features, *rest in events]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        MIXED.rename(columns={"i": "prediction"}),
+        MIXED.assign(o=[1, "x", None, 2.5] * 300),
+        MIXED.to_numpy(),
+        scipy.sparse.eye_array(1200).tocsr(),
+    ],
+)
+def test_what_arrow_cannot_hold_goes_row_by_row(logger, collector, table):
+    """A feature called like a column of ours, objects of several types, a sparse matrix."""
+    LoggedEstimator(Fixed(SCORES), logger=logger).predict(table)
+    assert [p.prediction for p in logged_by(logger, collector)] == SCORES.tolist()
+    assert [len(p.features) for p in collector.predictions] == [table.shape[1]] * 1200
 
 
 # ---- request IDs -----------------------------------------------------------------------------------------------------

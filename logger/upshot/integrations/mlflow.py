@@ -20,7 +20,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from upshot.integrations.rows import answers_of, collect_request_ids, features_of, log_rows
+from upshot.integrations.rows import answers_of, collect_request_ids, log_table
 from upshot.logger import Logger
 
 __all__ = ["LoggedPyfunc", "LoggedPythonModel", "collect_request_ids", "load_model", "log_pyfunc"]
@@ -184,9 +184,9 @@ def _log(
         n_rows = len(result)
     except Exception:  # noqa: BLE001  # a model may return anything
         n_rows = 1
-    log_rows(
+    log_table(
         logger,
-        lambda: features_of(data),
+        data,
         lambda n: answers_of(result, n, classes),
         request_ids=request_ids,
         n_rows=n_rows,

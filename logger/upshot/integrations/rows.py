@@ -14,10 +14,14 @@ from itertools import repeat
 from typing import Any
 
 import upshot
+from upshot.capture.request_id import current_request
 from upshot.complaints import Complaints
 from upshot.logger import Logger
 
-__all__ = ["Answer", "answers_of", "collect_request_ids", "complain", "features_of", "log_rows"]
+__all__ = ["Answer", "answers_of", "collect_request_ids", "complain", "features_of", "log_rows", "log_table"]
+
+FRAME_FROM_ROWS = 1_000
+"""From here on a table goes by ``log_frame``, row for row a tenth of the cost; fewer rows are not worth its start."""
 
 _complaints = Complaints()
 _collected: ContextVar[list[str] | None] = ContextVar("upshot_collected_request_ids", default=None)
@@ -91,6 +95,91 @@ def log_rows(
     return ids
 
 
+def log_table(
+    logger: Logger | None,
+    data: Any,
+    answer: Callable[[int], Sequence[Answer]],
+    *,
+    names: Sequence[str] | None = None,
+    fallback_names: Sequence[str] | None = None,
+    request_ids: Sequence[str] | None = None,
+    n_rows: int,
+    **details: Any,
+) -> None:
+    """`log_rows` of a table, whose names are as in `features_of`. Many rows go by ``log_frame``, where that can be."""
+    if n_rows >= FRAME_FROM_ROWS and current_request.get() is None:
+        try:
+            arguments = _as_frame(data, answer(n_rows), n_rows, names, fallback_names, request_ids)
+        except Exception:  # noqa: BLE001  # no pyarrow, or a table that Arrow does not know
+            arguments = None
+        if arguments is not None:
+            log = upshot.log_frame if logger is None else logger.log_frame
+            ids = log(**arguments, **details, timeout=0.0)  # a model's answer waits for nobody
+            collected = _collected.get()
+            if collected is not None:
+                collected += _listed(ids)
+            return
+    log_rows(
+        logger,
+        lambda: features_of(data, names, fallback_names),
+        answer,
+        request_ids=request_ids,
+        n_rows=n_rows,
+        **details,
+    )
+
+
+def _as_frame(
+    data: Any,
+    answers: Sequence[Answer],
+    n_rows: int,
+    names: Sequence[str] | None,
+    fallback_names: Sequence[str] | None,
+    request_ids: Sequence[str] | None,
+) -> dict[str, Any] | None:
+    """Arguments of ``log_frame``; None for what it does not take: several outputs, other tables than frames and matrices."""
+    import pyarrow as pa
+
+    columns: dict[str, Any]
+    if hasattr(data, "iloc") and data.ndim == 2:  # pandas
+        own = list(data.columns)
+    elif getattr(data, "ndim", 0) == 2 and hasattr(data, "tolist"):
+        own = None
+    else:
+        return None
+    if len(answers) != 1 or len(data) != n_rows or (request_ids is not None and len(request_ids) != n_rows):
+        return None
+    if own is not None and any(_is_mixed(data.iloc[:, n]) for n in range(data.shape[1])):
+        return None
+    features = _chosen_names(data.shape[1], names, own, fallback_names)
+    predictions = answers[0].predictions
+    if isinstance(predictions[0], Mapping):
+        classes = {one: f"probability of {one}" for one in predictions[0]}
+        columns = {column: [row[one] for row in predictions] for one, column in classes.items()}
+    else:
+        classes = None
+        columns = {"prediction": predictions}
+    if request_ids is not None:
+        columns["request_id"] = request_ids
+    if len({*features, *columns, "prediction"}) != len(features) + len(columns) + ("prediction" not in columns):
+        return None  # a feature has the name of one of them
+    if own is not None:
+        frame = data.copy(deep=False).set_axis(features, axis=1).assign(**columns)
+    else:
+        frame = pa.table({**{name: data[:, n] for n, name in enumerate(features)}, **columns})
+    return {
+        "frame": frame,
+        "features": features,
+        "probabilities": classes,
+        "request_id": None if request_ids is None else "request_id",
+    }
+
+
+def _is_mixed(series: Any) -> bool:
+    """Whether it holds objects that one column of Arrow cannot hold as they are."""
+    return series.dtype == object and len({type(value) for value in series} - {type(None)}) > 1
+
+
 def complain(kind: str, text: str) -> None:
     """Say it on the logger ``upshot``, each kind at most once in five minutes."""
     _complaints.note(kind, text)
@@ -122,13 +211,15 @@ def features_of(
         return [{"features": row} for row in data]
     own, columns, rows = _taken_apart(data)
     n_columns = len(columns) if columns is not None else len(rows[0]) if rows else 0
-    chosen = next(
-        (given for given in (names, own, fallback_names) if given is not None and len(given) == n_columns),
-        [f"x{n}" for n in range(n_columns)],
-    )
-    chosen = _different([str(name) for name in chosen])
+    chosen = _chosen_names(n_columns, names, own, fallback_names)
     each = zip(*columns, strict=True) if columns is not None else rows
     return [{"features": dict(zip(chosen, row, strict=True))} for row in each]
+
+
+def _chosen_names(n_columns: int, *candidates: Sequence[Any] | None) -> list[str]:
+    numbered = [f"x{n}" for n in range(n_columns)]
+    fitting = (given for given in candidates if given is not None and len(given) == n_columns)
+    return _different([str(name) for name in next(fitting, numbered)])
 
 
 def _taken_apart(data: Any) -> tuple[list[str] | None, list[Sequence[Any]] | None, list[Sequence[Any]]]:

@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from upshot.integrations.rows import Answer, answers_of, collect_request_ids, features_of, log_rows
+from upshot.integrations.rows import Answer, answers_of, collect_request_ids, log_table
 from upshot.logger import Logger
 
 __all__ = ["LoggedEstimator", "collect_request_ids"]
@@ -92,10 +92,12 @@ class LoggedEstimator(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc] 
     ) -> Any:
         result = getattr(self.estimator, method)(X, **params)
         if method in self.methods:
-            log_rows(
+            log_table(
                 self.logger,
-                lambda: features_of(X, self.feature_names, _fitted_names(self.estimator)),
+                X,
                 lambda n_rows: answers(result, n_rows),
+                names=self.feature_names,
+                fallback_names=_fitted_names(self.estimator),
                 request_ids=request_ids,
                 n_rows=_length(result),
                 model=self.model,
