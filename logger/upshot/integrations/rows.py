@@ -138,7 +138,7 @@ def _as_frame(
     request_ids: Sequence[str] | None,
 ) -> dict[str, Any] | None:
     """Arguments of ``log_frame``; None for what it does not take: several outputs, other tables than frames and matrices."""
-    import pyarrow as pa
+    from upshot.capture.frames.matrix import frame_of  # loads pyarrow, without which there is no frame
 
     columns: dict[str, Any]
     if hasattr(data, "iloc") and data.ndim == 2:  # pandas
@@ -166,7 +166,7 @@ def _as_frame(
     if own is not None:
         frame = data.copy(deep=False).set_axis(features, axis=1).assign(**columns)
     else:
-        frame = pa.table({**{name: data[:, n] for n, name in enumerate(features)}, **columns})
+        frame = frame_of({**{name: data[:, n] for n, name in enumerate(features)}, **columns})
     return {
         "frame": frame,
         "features": features,
