@@ -2,7 +2,7 @@
 
 In: a pandas, polars, pyarrow or DuckDB frame and which of its columns holds what. Out: batches of at most about 4 MB, one after
 the other, and the request ID of each row. Promise: never raises for what is wrong with the frame, and counts every row. Importing
-this package needs no pyarrow; only its modules `ids`, `columns`, `source`, `table` and `body` meet it.
+this package needs no pyarrow; only its modules `ids`, `columns`, `source`, `table`, `matrix` and `body` meet it.
 """
 
 from __future__ import annotations
