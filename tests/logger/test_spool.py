@@ -89,7 +89,7 @@ def test_full_segments_are_removed_one_by_one(lane, tmp_path, monkeypatch):
     monkeypatch.setattr(lanes, "SEGMENT_BYTES", 400)
     for i in range(40):
         lane.append(batch_of(f"a{i}"))
-        assert lane.sync() == []
+        assert lane.sync() is None
     n_segments = len(segments(tmp_path))
     assert n_segments > 3
     taken = ids_of(lane.take(20, 10**6))
@@ -102,7 +102,7 @@ def test_full_segments_are_removed_one_by_one(lane, tmp_path, monkeypatch):
 def test_a_refused_sync_moves_what_is_not_safe_to_another_file(lane, tmp_path, monkeypatch):
     """After a failed fdatasync the kernel forgets what it could not write: the same file is never trusted again."""
     lane.append(batch_of("synced"))
-    assert lane.sync() == []
+    assert lane.sync() is None
     lane.append(batch_of("a"))
     lane.append(batch_of("b"))
     real, calls = os.fdatasync, []
@@ -112,34 +112,35 @@ def test_a_refused_sync_moves_what_is_not_safe_to_another_file(lane, tmp_path, m
         raise OSError(errno.EIO, "no")
 
     monkeypatch.setattr(os, "fdatasync", fails)
-    refused = lane.sync()
-    assert [ids_of(batch) for batch in refused] == [["a"], ["b"]]
+    refused, n_in_hand = lane.sync()
+    assert ([ids_of(batch) for batch in refused], n_in_hand) == ([["a"], ["b"]], 0)
     monkeypatch.setattr(os, "fdatasync", lambda fd: calls.append(os.fstat(fd).st_ino) or real(fd))
     for batch in refused:
         lane.append(batch)
-    assert lane.sync() == []
+    assert lane.sync() is None
     assert len(set(calls)) == 2
     assert drained(lane) == ["synced", "a", "b"]
 
 
-def test_what_is_on_its_way_when_the_sync_fails_is_not_called_safe(lane, monkeypatch):
-    """It is neither written elsewhere, for it would be sent twice, nor trusted to its file."""
+def test_what_is_on_its_way_when_the_sync_fails_is_written_again(lane, monkeypatch):
+    """Whether the server gets it is not known yet; what was synced before stays where it is."""
     lane.append(batch_of("a"))
-    assert lane.sync() == []
-    assert lane.is_safe
+    assert lane.sync() is None
     lane.append(batch_of("b"))
     assert ids_of(lane.take(10, 10**6)) == ["a", "b"]
+    lane.append(batch_of("c"))
 
     def fails(_: int) -> None:
         raise OSError(errno.EIO, "no")
 
-    monkeypatch.setattr(os, "fdatasync", fails)
-    assert lane.sync() == []
-    assert not lane.is_safe
-    lane.give_back()
-    assert not lane.is_safe
-    assert drained(lane) == ["a", "b"]
-    assert lane.is_safe
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fails)
+        refused, n_in_hand = lane.sync()
+    assert ([ids_of(batch) for batch in refused], n_in_hand) == ([["b"], ["c"]], 1)
+    for batch in refused:
+        lane.append(batch)
+    lane.done()
+    assert drained(lane) == ["b", "c"]
 
 
 def test_a_write_that_fails_half_way_leaves_no_trace(lane, monkeypatch):
@@ -168,7 +169,7 @@ def test_what_was_written_before_a_failed_write_is_synced_all_the_same(lane, mon
         lane.append(batch_of("refused"))
     assert len(synced) == 1
     monkeypatch.setattr(os, "pwrite", real_write)
-    assert lane.sync() == []
+    assert lane.sync() is None
     assert drained(lane) == ["before"]
 
 
@@ -186,7 +187,7 @@ def test_what_can_be_neither_written_nor_synced_is_given_back(lane, monkeypatch)
         lane.append(batch_of("refused"))
     monkeypatch.setattr(os, "pwrite", real)
     assert lane.unsynced_bytes > 0
-    assert [ids_of(batch) for batch in lane.sync()] == [["before"]]
+    assert [ids_of(batch) for batch in lane.sync().batches] == [["before"]]
     assert drained(lane) == []
 
 

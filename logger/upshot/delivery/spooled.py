@@ -17,7 +17,7 @@ from pathlib import Path
 from upshot.delivery.batch import Batch, Kind, Packer
 from upshot.spool.folder import Destination, WriterFolder, default_spool_dir
 from upshot.spool.frame import Damage
-from upshot.spool.lane import Lane
+from upshot.spool.lane import Lane, Refused
 from upshot.spool.leftovers import Leftovers
 from upshot.spool.segment import Segment
 from upshot.writer import Writer
@@ -123,10 +123,7 @@ class SpooledOutbox:
             return False
         taken = self._taken
         is_in_hand_only = taken is not None and taken[1] is None
-        return not self._writer.queued() and not is_in_hand_only and all(lane.is_safe for lane in self._all_lanes())
-
-    def _all_lanes(self) -> list[Lane]:
-        return list(self._lanes.values())
+        return not self._writer.queued() and not is_in_hand_only
 
     # ---- from the queues to disk -------------------------------------------------------------------------------------
 
@@ -198,6 +195,16 @@ class SpooledOutbox:
             self._ledger.spooled -= batch.n_events
             self._writer.n_held += batch.n_events
 
+    def _count_refused(self, refused: Refused) -> None:
+        """They wait again. What is on its way to the server meanwhile is written a second time: it may have to be sent again."""
+        for number, batch in enumerate(refused.batches):
+            if number >= refused.n_in_hand:
+                self._count_unwritten(batch)
+                continue
+            with self._ledger.lock:
+                self._ledger.recovered += batch.n_events
+                self._writer.n_held += batch.n_events
+
     def _unload_memory(self) -> None:
         """Bring to disk what waits in memory since it refused."""
         while self._memory and self._is_disk_usable():
@@ -222,17 +229,17 @@ class SpooledOutbox:
         with self._lock:
             self._synced_at = time.monotonic()
             for lane in self._lanes.values():
-                refused = lane.sync()
-                if refused:
-                    self._ledger.spool_errors.next()
-                    self._complain("the disk refuses to keep what was written to it; it is written to a new file")
-                for batch in refused:
-                    self._count_unwritten(batch)
+                if (refused := lane.sync()) is None:
+                    continue
+                self._ledger.spool_errors.next()
+                self._complain("the disk refuses to keep what was written to it; it is written to a new file")
+                self._count_refused(refused)
+                for batch in refused.batches:
                     self._keep(batch)
-                if refused and (refused := lane.sync()):
+                if (refused := lane.sync()) is not None:
                     self._disk_failed(OSError(errno.EIO, os.strerror(errno.EIO)))
-                    for batch in refused:
-                        self._count_unwritten(batch)
+                    self._count_refused(refused)
+                    for batch in refused.batches:
                         self._keep_in_memory(batch)
 
     # ---- the disk ------------------------------------------------------------------------------------------------------
@@ -295,13 +302,13 @@ class SpooledOutbox:
             self._taken[1].done()
             self._taken = self._taken[0], None  # from now on in the sender's hands alone
         for lane in self._lanes.values():
-            refused = lane.sync()
+            if (refused := lane.sync()) is not None:
+                self._count_refused(refused)
             while (rest := lane.take(self._settings.batch_max_events, self._settings.batch_max_bytes)) is not None:
                 self._count_unwritten(rest)
                 self._keep_in_memory(rest)
                 lane.done()
-            for batch in refused:
-                self._count_unwritten(batch)
+            for batch in refused.batches if refused is not None else ():
                 self._keep_in_memory(batch)
             lane.close()
         if self._folder is not None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from upshot.delivery.batch import Batch, Kind
 from upshot.spool.frame import Damage
 from upshot.spool.segment import Segment
 
-__all__ = ["SEGMENT_BYTES", "Lane"]
+__all__ = ["SEGMENT_BYTES", "Lane", "Refused"]
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 """A segment of this size is closed and the next one begun; it is removed when every event in it was dealt with."""
+
+
+class Refused(NamedTuple):
+    """Batches that no file holds safely, the oldest first. The first ``n_in_hand`` are also in what `Lane.take` gave."""
+
+    batches: list[Batch]
+    n_in_hand: int
 
 
 class Lane:
@@ -38,7 +46,7 @@ class Lane:
         self._next_index = 0
         self._unsynced: list[tuple[int, Batch]] = []
         """What was appended since the last sync, each with where its frame ends in the active segment."""
-        self._refused: list[Batch] = []
+        self._refused: Refused | None = None
         """What the disk refused to sync when a segment was closed early; the next `sync` returns it."""
         self._taken_to: int | None = None
         self._taken_events = 0
@@ -52,13 +60,7 @@ class Lane:
     def unsynced_bytes(self) -> int:
         """Bytes that a power cut would take."""
         unsynced = 0 if self._active is None else self._active.size - self._active.synced
-        return unsynced + sum(len(batch.payload) for batch in self._refused)
-
-    @property
-    def is_safe(self) -> bool:
-        """False while events are on their way to the server that no file holds safely: its sync was refused meanwhile."""
-        segments = tuple(self._segments)
-        return all(segment.synced >= segment.size for segment in segments if segment is not self._active)
+        return unsynced + (sum(len(batch.payload) for batch in self._refused.batches) if self._refused else 0)
 
     @property
     def is_due(self) -> bool:
@@ -84,21 +86,20 @@ class Lane:
                 self._segments.remove(active)
                 active.delete()
             else:
-                self._refused += self._sync_active(active)
+                self._refused = self._sync_active(active)
                 self._active = None
             raise
         self._unsynced.append((active.size, batch))
 
-    def sync(self) -> list[Batch]:
+    def sync(self) -> Refused | None:
         """Make everything appended survive a power cut.
 
-        Returns the batches for which the disk refused: their segment is given up, they lie nowhere any more, and the next
-        `append` begins a new one. Raises nothing.
+        Returns what the disk refused: its segment is given up, and the next `append` begins a new one. Raises nothing.
         """
-        refused, self._refused = self._refused, []
-        if (active := self._active) is None:
+        refused, self._refused = self._refused, None
+        if refused is not None or (active := self._active) is None:
             return refused
-        refused += self._sync_active(active)
+        refused = self._sync_active(active)
         if active.size >= SEGMENT_BYTES:
             self._active = None
             active.close()
@@ -166,21 +167,23 @@ class Lane:
         self._segments.remove(segment)
         segment.delete()
 
-    def _sync_active(self, active: Segment) -> list[Batch]:
+    def _sync_active(self, active: Segment) -> Refused | None:
         try:
             active.sync()
         except OSError:
             return self._give_up(active)
         self._unsynced.clear()
-        return []
+        return None
 
-    def _give_up(self, segment: Segment) -> list[Batch]:
+    def _give_up(self, segment: Segment) -> Refused:
         self._active = None
-        taken_to = 0
+        done = taken_to = 0
         if segment is self._segments[0]:
-            taken_to = segment.done if self._taken_to is None else self._taken_to
-        failed = [batch for end, batch in self._unsynced if end > taken_to]
+            done = segment.done
+            taken_to = done if self._taken_to is None else self._taken_to
+        waiting = [batch for end, batch in self._unsynced if end > taken_to]
+        in_hand = [batch for end, batch in self._unsynced if done < end <= taken_to]
         self._unsynced.clear()
-        segment.n_events -= sum(batch.n_events for batch in failed)
+        segment.n_events -= sum(batch.n_events for batch in waiting)
         segment.cut(max(segment.synced, taken_to))
-        return failed
+        return Refused(in_hand + waiting, len(in_hand))
