@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     batch_max_bytes: int
     event_max_bytes: int
     request_timeout_s: float
+    compression: Literal["zstd", "gzip"]
     on_full: Literal["drop", "block", "prune"]
     block_timeout_s: float
     sample_rate: float
@@ -68,6 +69,8 @@ class Settings:
     """A larger event is dropped and counted: it is a mistake more often than a feature."""
     request_timeout_s: float = 30.0
     """How long one request may take; generous, because a batch that is given up and sent again is work done twice."""
+    compression: Literal["zstd", "gzip"] = "zstd"
+    """Of requests over HTTP; ``gzip`` costs several times the CPU, and is for what stands between us and the server."""
     on_full: Literal["drop", "block", "prune"] = "drop"
     """What a full queue means for a new event: dropped at once; dropped after waiting ``block_timeout_s`` for room; or, from a
     half-full queue on, only a part of the requests is kept, and ``keep_probability`` says which part."""
@@ -118,7 +121,13 @@ def _checked(label: str, name: str, value: object, default: object) -> object:
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ConfigurationError(f"{label} must be text, not {type(value).__name__}")
-        check = {"url": _url, "api_key": _api_key, "on_full": _on_full, "spool_dir": _folder}.get(name)
+        check = {
+            "url": _url,
+            "api_key": _api_key,
+            "on_full": _on_full,
+            "compression": _compression,
+            "spool_dir": _folder,
+        }.get(name)
         return check(label, value) if check else value
     try:
         number = float(value) if isinstance(value, (str, int, float)) else math.nan
@@ -168,6 +177,12 @@ def _api_key(label: str, value: str) -> str:
 def _on_full(label: str, value: str) -> str:
     if value not in {"drop", "block", "prune"}:
         raise ConfigurationError(f"{label} must be 'drop', 'block' or 'prune'")
+    return value
+
+
+def _compression(label: str, value: str) -> str:
+    if value not in {"zstd", "gzip"}:
+        raise ConfigurationError(f"{label} must be 'zstd' or 'gzip'")
     return value
 
 

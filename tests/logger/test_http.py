@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import upshot
 from tests.conftest import require
 from tests.logger.collector import Collector
 from upshot.capture.plain import encode
@@ -130,3 +131,28 @@ logger.close(0)
     collector.close()
     assert done.stdout.split() == (["True", "1"] if trusted else ["False", "0"])
     assert len(collector.stored) == int(trusted)
+
+
+def test_gzip_is_sent_where_it_is_asked_for(collector):
+    """One body of all frames; what comes out is what was logged."""
+    with upshot.Logger(url=collector.url, model="m", compression="gzip", flush_interval_s=60) as logger:
+        for i in range(5):
+            logger.log_prediction({"i": i}, 0, request_id=f"r{i}")
+            assert logger.flush(5, to="disk")  # a frame each
+        logger.log_prediction({"big": 2**70}, 0, request_id="json")
+        assert logger.flush(10)
+    assert {request.headers["content-encoding"] for request in collector.requests} == {"gzip"}
+    assert sorted(event.request_id for event in collector.predictions) == ["json", "r0", "r1", "r2", "r3", "r4"]
+
+
+def test_a_real_server_reads_gzip(server, fresh):
+    """The frames of the packed form become one array."""
+    with upshot.Logger(url=server.url, model=fresh, compression="gzip", flush_interval_s=60) as logger:
+        ids = []
+        for i in range(3):
+            ids.append(logger.log_prediction({"i": i}, 0))
+            assert logger.flush(5, to="disk")
+        assert logger.flush(10)
+        assert logger.stats()["stored"] == 3
+    for i, request_id in enumerate(ids):
+        assert server.story(request_id)["predictions"][0]["features"] == {"i": i}

@@ -74,6 +74,13 @@ class Batch:
         decode = msgspec.msgpack.decode if self.content_type == PACKED_CONTENT_TYPE else msgspec.json.decode
         return [decode(event) for event in self.encoded_events()]
 
+    def as_one_body(self) -> bytes:
+        """All events as one uncompressed body, for ways that know no frames."""
+        if self.content_type == PACKED_CONTENT_TYPE:
+            bodies = self.bodies()
+            return bodies[0] if len(bodies) == 1 else pack(self.encoded_events())
+        return b"".join(self.bodies())
+
     def halves(self) -> list[Batch]:
         """The batch as two of half its events."""
         if self.content_type == ARROW_CONTENT_TYPE:

@@ -31,4 +31,4 @@ def open_transport(settings: Settings) -> Transport:
                 f'url: kafka:// needs kafka-python: pip install "upshot[kafka]" ({error})'
             ) from None
         return KafkaTransport(settings.url, settings.api_key, settings.request_timeout_s)
-    return HttpTransport(settings.url, settings.api_key)
+    return HttpTransport(settings.url, settings.api_key, settings.compression)
