@@ -22,6 +22,9 @@ test: $(VENV)/.installed $(FEAST)/.installed  ## run all tests (ARGS="-k name" c
 e2e: $(VENV)/.installed   ## only the tests in a real browser
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
+test-power: $(VENV)/.installed ## cut the power under the logger's spool, as root (ARGS="--cuts 100")
+	$(BIN)/python -m tests.faults.power_cut $(ARGS)
+
 check: $(VENV)/.installed ## format, lint, types, import direction, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,4 +63,4 @@ $(FEAST)/.installed: requirements-feast.lock | $(VENV)/bin/uv
 	@$(BIN)/uv pip install -q --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
 	@touch $@
 
-.PHONY: help run test e2e check format bench lock clean
+.PHONY: help run test test-power e2e check format bench lock clean
