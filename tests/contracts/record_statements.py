@@ -90,6 +90,22 @@ def main(folder: Path, canary: str) -> None:
             "next_seq": 300,
         }
         times = {"reported_at": start.isoformat(), "started_at": start.isoformat()}
+        event = {
+            "specversion": "1.0",
+            "id": canary,
+            "source": canary,
+            "inferenceservicename": canary,
+            "namespace": canary,
+        }
+        kind = "org.kubeflow.serving.inference."
+        halves = [
+            {**event, "type": f"{kind}request", "data": {"instances": [{canary: canary}]}},
+            {**event, "type": f"{kind}response", "data": {"predictions": [{canary: 0.5, "other": 0.5}]}},
+            {**event, "type": f"{kind}response", "id": f"{canary}2", "data": {"predictions": [canary]}},
+        ]
+        form = {"content-type": "application/cloudevents-batch+json"}
+        assert http.post("/v1/cloudevents", content=json.dumps(halves), headers=form).json()["accepted"] == 3
+        assert http.get("/v1/cloudevents").json()["waiting"]["responses"] == 1
         assert http.post("/v1/writers", json=said | times).json()["accepted"] == 1
         told = http.get(f"/v1/writers/{canary}").json()
         assert (told["received"], told["explained"]) == (200, {canary: 5})
