@@ -57,8 +57,10 @@ class Disk:
             os.close(fd)
 
     def unmount(self) -> None:
-        """Processes that still hold files of it must be gone."""
-        subprocess.run(["umount", str(self.path)], check=True)
+        """Once the processes that hold files of it are gone."""
+        eventually(
+            lambda: subprocess.run(["umount", str(self.path)], stderr=subprocess.DEVNULL, check=False).returncode == 0
+        )
 
 
 @contextlib.contextmanager
