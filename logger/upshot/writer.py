@@ -60,7 +60,10 @@ class Writer:
         self.predictions = Buffer(settings.queue_max_events, settings.queue_max_bytes, watch_from)
         self.labels = Buffer(settings.queue_max_events, settings.queue_max_bytes)
         self.n_held = 0
-        """Events that wait in memory behind the queues: they are being written, or the spool's disk refuses. Changed under the ledger's lock."""
+        """Events that wait in memory behind the queues: they are being written, or the spool's disk refuses them.
+
+        Changed under the ledger's lock.
+        """
         self.is_spool_full = False
         self.refuses: str | None = None
         """Why no event is taken: ``after_close`` or ``misconfigured``; None while they are."""
