@@ -66,6 +66,16 @@ class RunningServer:
         self._process.send_signal(number)
         return self._process.wait(30)
 
+    def suspend(self) -> None:
+        """Stop it where it is, as a machine without memory or a debugger does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         """Ask it to stop, as Ctrl-C or a supervisor does."""
         self.http.close()

@@ -118,6 +118,8 @@ class Job(TypedDict, total=False):
     sync_every_s: float
     kill_after_s: float
     """Kill it so long after its first promise."""
+    flush_s: float
+    """Wait so long for the server, at the end."""
     n_files: int
     text_bytes: int
     """Random text in each event, which does not compress."""
@@ -143,7 +145,7 @@ def serve(job: Job) -> dict[str, int]:
     rate, text_bytes = job.get("rate_per_s", 3000.0), job.get("text_bytes", 0)
     sync_every_s, synced_at = job.get("sync_every_s", math.inf), time.monotonic()
     logger = upshot.Logger(**{"model": "m", **job["options"]})
-    started = time.monotonic()
+    started, size_kb = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     i = 0
     while n is None or i < n:
         due = int((time.monotonic() - started) * rate) + 1
@@ -160,7 +162,9 @@ def serve(job: Job) -> dict[str, int]:
         if time.monotonic() - synced_at >= sync_every_s and logger.flush(10, to="disk"):
             synced_at, board.synced = time.monotonic(), i
         time.sleep(0.001)
-    return logger.stats()
+    if "flush_s" in job:
+        logger.flush(job["flush_s"])
+    return {**logger.stats(), "grown_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size_kb}
 
 
 def live(job: Job) -> dict[str, Any]:

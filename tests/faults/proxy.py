@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 
@@ -21,6 +21,16 @@ class Proxy:
     ``half_closes``, so that the server is told that no more comes while the client goes on waiting.
     """
 
+    GOOD: ClassVar[dict[str, float]] = {
+        "delay_s": 0.0,
+        "piece_bytes": 65536,
+        "bytes_per_s": 0.0,
+        "is_black_hole": False,
+        "loses_answers": False,
+        "break_share": 0.0,
+        "half_closes": False,
+    }
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._to = parts.hostname or "", parts.port or 80
@@ -29,6 +39,8 @@ class Proxy:
         self.bytes_per_s = 0.0
         self.is_black_hole = False
         self.loses_answers = False
+        self.requests_at: list[float] = []
+        """When a client began to send, in monotonic seconds."""
         self.reset_answers = 0
         self.break_share = 0.0
         self.half_closes = False
@@ -73,6 +85,8 @@ class Proxy:
     def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool, is_doomed: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if not is_answer and data.startswith(b"POST"):
+                    self.requests_at.append(time.monotonic())
                 if is_doomed:
                     target.sendall(data[: len(data) // 2])
                     if not self.half_closes:
@@ -95,6 +109,13 @@ class Proxy:
                     target.sendall(piece)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+    def drop_connections(self) -> None:
+        """Close those that are open: the next request begins with a new one."""
+        with self._lock:
+            for one in self._sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def _takes_reset(self) -> bool:
         with self._lock:

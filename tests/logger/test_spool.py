@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -473,6 +474,27 @@ def test_a_disk_that_refuses_to_sync_several_times_loses_nothing(collector, monk
         assert logger.flush(10)
         assert logger.stats()["stored"] == 20
     assert sorted(event.request_id for event in collector.predictions) == sorted(f"a{i}" for i in range(20))
+
+
+def test_a_flush_to_disk_does_not_wait_for_what_is_logged_after_it(collector):
+    """Other threads go on logging; what was logged before the call is safe, and it says so."""
+    collector.always = Reply(503)
+    ending = threading.Event()
+    with upshot.Logger(url=collector.url, model="m", flush_interval_s=60) as logger:
+
+        def work() -> None:
+            while not ending.is_set():
+                logger.log_prediction({}, 0)
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            assert [logger.flush(10, to="disk") for _ in range(20)] == [True] * 20
+        finally:
+            ending.set()
+            for thread in threads:
+                thread.join()
 
 
 def test_spooled_counts_only_what_is_written(collector, monkeypatch):

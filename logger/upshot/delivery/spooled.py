@@ -69,6 +69,8 @@ class SpooledOutbox:
         self._secure_asked = 0
         self._secure_done = 0
         self._secured = threading.Condition()
+        self._is_behind = False
+        """Whether the last `_pump` left something in memory that had been logged before it."""
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -96,6 +98,7 @@ class SpooledOutbox:
             except Exception as error:  # noqa: BLE001  # the thread must survive whatever happens
                 self._writer.complaints.note("spool", f"the spool failed ({type(error).__name__}) and goes on")
                 n_events = 0
+                self._is_behind = True
             if asked > self._secure_done:
                 with self._secured:
                     self._secure_done = asked
@@ -123,7 +126,7 @@ class SpooledOutbox:
             return False
         taken = self._taken
         is_in_hand_only = taken is not None and taken[1] is None
-        return not self._writer.queued() and not is_in_hand_only
+        return not self._is_behind and not self._memory and not is_in_hand_only
 
     # ---- from the queues to disk -------------------------------------------------------------------------------------
 
@@ -134,6 +137,7 @@ class SpooledOutbox:
             if self._folder is not None:
                 self._is_disk_usable()  # it may have been deleted since
             self._unload_memory()
+            self._is_behind = False
             for kind, buffer in self._writer.buffers():
                 n_queued = len(buffer.events)
                 while n_queued > 0 and self._has_room():
@@ -146,6 +150,8 @@ class SpooledOutbox:
                     n_taken += len(events)
                     for batch in self._packer.batches(kind, events):
                         self._keep(batch)
+                else:
+                    self._is_behind = self._is_behind or n_queued > 0
             return n_taken
 
     def put(self, batch: Batch) -> bool:
