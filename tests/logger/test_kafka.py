@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import http.server
 import logging
@@ -313,21 +314,31 @@ PLACES = {
 }
 
 
+def open_sockets() -> set[str]:
+    """Of this process. Other tests' files come and go meanwhile, so they do not count."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if (target := str(path.readlink())).startswith("socket:"):
+                found.add(target)
+    return found
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_where_no_broker_answers_an_attempt_ends_in_time_and_the_next_may_pass(elsewhere, place, request):
     """It takes no processor meanwhile, and leaves no thread and no connection behind."""
     gc.disable()  # what goes only when it runs has been left behind
     request.addfinalizer(gc.enable)
     before = set(threading.enumerate())
-    n_files = len(list(Path("/proc/self/fd").iterdir()))
+    connections = open_sockets()
     sending = transport(elsewhere[place])
     started, worked = time.monotonic(), time.process_time()
     with pytest.raises(TransientError, match=PLACES[place]):
         sending.send(BATCH, timeout_s=1.5)
     assert time.monotonic() - started < 4
-    assert time.process_time() - worked < 0.5
+    assert time.process_time() - worked < 1.0  # the store of other tests lives in this process too
     eventually(lambda: not set(threading.enumerate()) - before)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= n_files
+    eventually(lambda: not open_sockets() - connections)
     sending.close()
 
 
