@@ -120,7 +120,8 @@ class Job(TypedDict, total=False):
     """Kill it so long after its first promise."""
     flush_s: float
     """Wait so long for the server, at the end."""
-    n_files: int
+    file_bytes: int
+    """No file may grow beyond this."""
     text_bytes: int
     """Random text in each event, which does not compress."""
 
@@ -139,9 +140,11 @@ def features(prefix: str, i: int, text_bytes: int = 0) -> dict[str, Any]:
 def serve(job: Job) -> dict[str, int]:
     """Log until told to stop; returns the counters at the end."""
     os.environ.update(job.get("env", {}))
-    if "n_files" in job:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (job["n_files"], job["n_files"]))
-    board, prefix, n = Board(Path(job["board"])), job["prefix"], job.get("n")
+    board = Board(Path(job["board"]))
+    if "file_bytes" in job:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_bytes"], resource.RLIM_INFINITY))
+    prefix, n = job["prefix"], job.get("n")
     rate, text_bytes = job.get("rate_per_s", 3000.0), job.get("text_bytes", 0)
     sync_every_s, synced_at = job.get("sync_every_s", math.inf), time.monotonic()
     logger = upshot.Logger(**{"model": "m", **job["options"]})
