@@ -15,7 +15,9 @@ import pytest
 from tests.running import RunningServer
 
 if TYPE_CHECKING:
+    from tests.running_clickhouse import RunningClickHouse
     from tests.running_kafka import RunningKafka
+    from upshot_joiner.store.client import Store
 
 _numbers = itertools.count(1)
 
@@ -43,16 +45,71 @@ def fresh() -> str:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A migrated embedded store."""
     from upshot_joiner.store.client import Store
 
     opened = Store.open_embedded(tmp_path_factory.mktemp("store"))
-    opened.migrate("upshot_joiner.store.schema")
-    if importlib.util.find_spec("upshot_monitoring.schema"):
-        opened.migrate("upshot_monitoring.schema")
+    _migrate(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real ClickHouse server that all tests share: they keep apart by databases or names of their own."""
+    from tests.running_clickhouse import RunningClickHouse, require_clickhouse, server_given
+
+    if (given := server_given()) is not None:
+        yield given
+        return
+    require_clickhouse()
+    running = RunningClickHouse(tmp_path_factory.mktemp("clickhouse"))
+    running.start()
+    yield running.url
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def server_store(clickhouse: str) -> Iterator[Store]:
+    """A migrated store on the real server, in a database of its own."""
+    from upshot_joiner.store.client import Store
+
+    opened = Store.open_server(clickhouse, f"upshot_tests_{os.getpid()}")
+    _migrate(opened)
+    yield opened
+    opened.command(f"DROP DATABASE upshot_tests_{os.getpid()} SYNC")
+    opened.close()
+
+
+@pytest.fixture
+def store(embedded_store: Store) -> Store:
+    """A migrated store."""
+    return embedded_store
+
+
+@pytest.fixture(params=["embedded", "server"])
+def any_store(request: pytest.FixtureRequest) -> Store:
+    """A migrated store of every kind."""
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
+
+
+def _migrate(store: Store) -> None:
+    store.migrate("upshot_joiner.store.schema")
+    if importlib.util.find_spec("upshot_monitoring.schema"):
+        store.migrate("upshot_monitoring.schema")
+
+
+@pytest.fixture
+def own_clickhouse(tmp_path: Path) -> Iterator[RunningClickHouse]:
+    """A ClickHouse server for one test, which starts it, and may kill it."""
+    from tests.running_clickhouse import RunningClickHouse, require_clickhouse
+
+    require_clickhouse()
+    running = RunningClickHouse(tmp_path / "clickhouse")
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ ORDER = list(FOLDERS)
 """Each package may import those before it."""
 
 BORDERS = {
-    "clickhouse_connect": {"joiner/upshot_joiner/store/client.py"},
+    "clickhouse_connect": {"joiner/upshot_joiner/store/driver.py"},
     "chdb": set(),
     "kafka": {"logger/upshot/delivery/transport/kafka.py"},
     "evidently": {"monitoring/upshot_monitoring/reports/evidently_worker.py"},

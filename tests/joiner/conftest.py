@@ -110,6 +110,12 @@ class Line:
 
 
 @pytest.fixture
+def store(any_store: Store) -> Store:
+    """These suites run against the embedded engine and against a real server."""
+    return any_store
+
+
+@pytest.fixture
 def line(store: Store) -> Iterator[Line]:
     opened = Line.open(store)
     yield opened

@@ -19,7 +19,7 @@ from upshot_joiner.join.rule import Event, Outcome
 from upshot_joiner.join.rule import fold as oracle
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes, request_key
+from upshot_joiner.store.keys import Keys, request_key
 
 _numbers = itertools.count()
 MIDNIGHT = datetime(2024, 3, 1, tzinfo=UTC)
@@ -80,13 +80,6 @@ def store_history(store: Store, model: str, histories: list[list[Event]], repeat
     return ids
 
 
-def load_keys(store: Store, ids: list[str]) -> None:
-    """Make these requests the joiner's batch."""
-    store.command("CREATE OR REPLACE TABLE join_keys (request_key UInt128) ENGINE = Memory")
-    keys = pa.array([key_bytes(request_key(request_id)) for request_id in ids], rows.KEY)
-    store.insert("join_keys", pa.table({"request_key": keys}))
-
-
 def outcomes_in_sql(store: Store, model: str, config: ModelConfig) -> dict[str, Outcome]:
     """What the SQL fold says, by request ID."""
     table = fold.fold(store, fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {model: config}, {"model": model})
@@ -114,12 +107,13 @@ def test_the_sql_fold_equals_the_rule(
     config = ModelConfig(labels={"label": label_rules})
     ids = store_history(store, model, histories, repeats)
     got = outcomes_in_sql(store, model, config)
-    load_keys(store, ids)
-    of_few = few.fold_few(store, lambda _: config)
+    keys = Keys(map(request_key, ids))
+    of_few = few.fold_few(store, lambda _: config, keys)
     assert of_few.outcomes.schema == few.SCHEMA
-    assert same(of_few.outcomes, fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {model: config}))
+    of_many = fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {model: config}, keys=keys)
+    assert same(of_few.outcomes, of_many)
     assert sorted(event.identity for event in of_few.events) == sorted(
-        e.identity for e in orphans.events_of_batch(store)
+        e.identity for e in orphans.events_of_batch(store, keys)
     )
     assert not any(event.waiting for event in of_few.events)
     for request_id, history in zip(ids, histories, strict=True):
@@ -164,6 +158,6 @@ def test_the_fold_of_a_batch_touches_only_its_keys(store: Store, fresh: str) -> 
     """Cost and result follow the keys of the batch, not the history."""
     one = [Event("a", "set", 1, PREDICTED)]
     ids = store_history(store, fresh, [one] * 10, 1)
-    load_keys(store, [ids[3]])
-    found = fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {})
+    keys = Keys([request_key(ids[3])])
+    found = fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys=keys)
     assert found["request_id"].to_pylist() == [ids[3]]

@@ -30,7 +30,7 @@ from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedR
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Arrivals, number_of
 
@@ -52,12 +52,12 @@ T = TypeVar("T")
 _FIND = """
 SELECT model, request_key, request_id, model_version, item_id, content_hash
 FROM predictions FINAL
-WHERE request_key IN (SELECT request_key FROM commit_keys)
+WHERE request_key IN ($keys)
 """
 _FIND_LABELS = """
 SELECT request_key, request_id, label_id, content_hash
 FROM label_events FINAL
-WHERE request_key IN (SELECT request_key FROM commit_keys)
+WHERE request_key IN ($keys)
 """
 _WHERE_UNFINISHED = """
 FROM %s FINAL
@@ -135,7 +135,6 @@ class Committer:
         self._unfinished = False
         self.failing: str = ""
         """Why the last group could not be stored; empty while all is well."""
-        store.command("CREATE OR REPLACE TABLE commit_keys (request_key UInt128) ENGINE = Memory")
         if self.recover():
             activity.recount(store)
         self._thread = threading.Thread(target=self._work, name="upshot-committer", daemon=True)
@@ -333,25 +332,22 @@ class Committer:
     def _new_predictions(self, group: list[_Batch]) -> tuple[list[CheckedPrediction], list[CheckedPrediction]]:
         if not any(batch.predictions for batch in group):
             return [], []
-        self._load_keys({one.key for batch in group for _, one in batch.predictions})
+        keys = Keys(one.key for batch in group for _, one in batch.predictions)
         stored = {
             (model, key, request_id, version, item): digest
-            for model, key, request_id, version, item, digest in self._store.query(_FIND)
+            for model, key, request_id, version, item, digest in self._store.query(_FIND, keys=keys)
         }
         return _sort_out([(batch, batch.predictions) for batch in group], stored)
 
     def _new_labels(self, group: list[_Batch]) -> tuple[list[CheckedLabel], list[CheckedLabel]]:
         if not any(batch.labels for batch in group):
             return [], []
-        self._load_keys({one.key for batch in group for _, one in batch.labels})
+        keys = Keys(one.key for batch in group for _, one in batch.labels)
         stored = {
-            (key, request_id, label_id): digest for key, request_id, label_id, digest in self._store.query(_FIND_LABELS)
+            (key, request_id, label_id): digest
+            for key, request_id, label_id, digest in self._store.query(_FIND_LABELS, keys=keys)
         }
         return _sort_out([(batch, batch.labels) for batch in group], stored)
-
-    def _load_keys(self, keys: set[int]) -> None:
-        self._store.command("TRUNCATE TABLE commit_keys")
-        self._store.insert("commit_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)}))
 
     def _quarantine(self, group: list[_Batch], received: datetime) -> None:
         refused = [(batch, one) for batch in group for one in batch.refused]

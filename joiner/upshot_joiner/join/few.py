@@ -20,7 +20,7 @@ from upshot_joiner.join.rule import Event
 from upshot_joiner.join.rule import fold as fold_by_rule
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys, key_bytes
 
 _EVENTS = f"""
 SELECT request_key, request_id, item_id, toString(model), toString(name), label_id, toString(op), toString(value_kind), value_text,
@@ -66,19 +66,19 @@ class LabelEventSeen:
 
 @dataclass(frozen=True)
 class Folded:
-    """Outcomes of the keys in the joiner's batch, as rows of ``outcomes`` without ``version``, and the events behind them."""
+    """Outcomes of a batch of keys, as rows of ``outcomes`` without ``version``, and the events behind them."""
 
     outcomes: pa.Table
     events: list[LabelEventSeen]
 
 
-def fold_few(store: Store, config_of: Callable[[str], ModelConfig]) -> Folded:
-    """Fold the keys in ``join_keys``; reads nothing more when no label event of them is known."""
-    events = store.query(_EVENTS)
+def fold_few(store: Store, config_of: Callable[[str], ModelConfig], keys: Keys) -> Folded:
+    """Fold a batch of keys; reads nothing more when no label event of them is known."""
+    events = store.query(_EVENTS, keys=keys)
     if not events:
         return Folded(SCHEMA.empty_table(), [])
     spine: defaultdict[tuple[int, str, str], list[tuple[Any, ...]]] = defaultdict(list)
-    for key, request_id, item_id, *prediction in store.query(_SPINE):
+    for key, request_id, item_id, *prediction in store.query(_SPINE, keys=keys):
         spine[key, request_id, item_id].append(tuple(prediction))
     seen = []
     of_outcome: defaultdict[tuple[Any, ...], list[tuple[Event, Any]]] = defaultdict(list)

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from upshot_joiner.config import ModelConfig
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.keys import Keys
 
 FOLD = resources.files("upshot_joiner.join").joinpath("fold.sql").read_text("utf-8")
 
-# Who is folded: predictions and label events of the keys in the joiner's batch, as they are now.
-SPINE_OF_BATCH = "SELECT * FROM predictions FINAL WHERE request_key IN (SELECT request_key FROM join_keys)"
-EVENTS_OF_BATCH = "SELECT * FROM label_events FINAL WHERE request_key IN (SELECT request_key FROM join_keys)"
+# Who is folded: predictions and label events of a batch of keys, as they are now.
+SPINE_OF_BATCH = "SELECT * FROM predictions FINAL WHERE request_key IN ($keys)"
+EVENTS_OF_BATCH = "SELECT * FROM label_events FINAL WHERE request_key IN ($keys)"
 # ... of one request,
 SPINE_OF_REQUEST = (
     "SELECT * FROM predictions FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
@@ -37,13 +38,14 @@ def fold(
     events: str,
     configs: Mapping[str, ModelConfig],
     params: Mapping[str, object] | None = None,
+    keys: Keys | None = None,
 ) -> pa.Table:
     """Outcomes of every label of the given predictions for which events are known: the columns of ``outcomes`` but ``version``.
 
-    ``spine`` and ``events`` are two of the sources above that belong together.
+    ``spine`` and ``events`` are two of the sources above that belong together; those of a batch need its ``keys``.
     """
     sql = FOLD.replace("$spine", spine).replace("$events", events)
-    return store.arrow(sql, {**rule_parameters(configs), **(params or {})})
+    return store.arrow(sql, {**rule_parameters(configs), **(params or {})}, keys)
 
 
 def rule_parameters(configs: Mapping[str, ModelConfig]) -> dict[str, object]:

@@ -22,9 +22,9 @@ from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
 from upshot_joiner.join import few, fold, orphans
-from upshot_joiner.store import progress, rows
+from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys
 
 _log = logging.getLogger("upshot.join")
 
@@ -37,7 +37,7 @@ RETRY_S = 1.0
 NOTE_EVERY_S = 5.0
 """How often the progress is written down: what a restart looks up again is what came in this time."""
 
-_ANY_LABEL = "SELECT 1 FROM label_events WHERE request_key IN (SELECT request_key FROM join_keys) LIMIT 1"
+_ANY_LABEL = "SELECT 1 FROM label_events WHERE request_key IN ($keys) LIMIT 1"
 _TOUCHED_SINCE = """
 SELECT DISTINCT request_key FROM label_events WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 UNION DISTINCT
@@ -67,7 +67,6 @@ class Joiner:
         self.failed = 0
         """Requests that could not be folded, for a reason that trying again does not mend."""
         self._fold_lock = threading.Lock()
-        store.command("CREATE OR REPLACE TABLE join_keys (request_key UInt128) ENGINE = Memory")
         self._recover()
         self._thread = threading.Thread(target=self._work, name="upshot-joiner", daemon=True)
 
@@ -170,23 +169,22 @@ class Joiner:
             self._join(set(half[: len(half) // 2]))
             self._join(set(half[len(half) // 2 :]))
 
-    def _join_batch(self, keys: set[int]) -> None:
-        self._store.command("TRUNCATE TABLE join_keys")
-        self._store.insert("join_keys", pa.table({"request_key": pa.array(map(key_bytes, sorted(keys)), rows.KEY)}))
+    def _join_batch(self, touched: set[int]) -> None:
+        keys = Keys(touched)
         if len(keys) <= FEW_KEYS:
-            folded = few.fold_few(self._store, self._configs.get)
+            folded = few.fold_few(self._store, self._configs.get, keys)
             self._write(folded.outcomes)
             events = folded.events
-        elif not self._store.query(_ANY_LABEL):
+        elif not self._store.query(_ANY_LABEL, keys=keys):
             return  # predictions that nobody has labelled yet: most groups are that
         else:
-            self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}))
-            events = orphans.events_of_batch(self._store)
-        orphans.update(self._store, events, to_micros(self._stamper.next()))
+            self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys))
+            events = orphans.events_of_batch(self._store, keys)
+        orphans.update(self._store, events, to_micros(self._stamper.next()), keys)
 
-    def _fold_in_sql(self, spine: str, events: str, params: dict[str, object]) -> pa.Table:
+    def _fold_in_sql(self, spine: str, events: str, params: dict[str, object], keys: Keys | None = None) -> pa.Table:
         configs = fold.models_of((model, self._configs.get(model)) for model in self._configs.models())
-        return fold.fold(self._store, spine, events, configs, params)
+        return fold.fold(self._store, spine, events, configs, params, keys)
 
     def _write(self, outcomes: pa.Table) -> int:
         if outcomes.num_rows == 0:

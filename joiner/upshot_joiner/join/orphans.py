@@ -8,7 +8,7 @@ from upshot_joiner.join import fold
 from upshot_joiner.join.few import LabelEventSeen
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys, key_bytes
 
 _EVENTS = f"""
 SELECT
@@ -23,23 +23,23 @@ GROUP BY request_key, request_id, label_id
 _LISTED = """
 SELECT request_key, request_id, label_id
 FROM orphans FINAL
-WHERE waiting AND request_key IN (SELECT request_key FROM join_keys)
+WHERE waiting AND request_key IN ($keys)
 """
 
 
-def events_of_batch(store: Store) -> list[LabelEventSeen]:
-    """The label events of the keys in the joiner's batch, and which of them wait."""
+def events_of_batch(store: Store, keys: Keys) -> list[LabelEventSeen]:
+    """The label events of a batch of keys, and which of them wait."""
     return [
         LabelEventSeen((key, request_id, label_id), name, model, received_at, bool(waiting))
-        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS)
+        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS, keys=keys)
     ]
 
 
-def update(store: Store, events: list[LabelEventSeen], version: int) -> None:
-    """Bring the list up to date for the keys in the joiner's batch, whose events these are."""
+def update(store: Store, events: list[LabelEventSeen], version: int, keys: Keys) -> None:
+    """Bring the list up to date for a batch of keys, whose events these are."""
     if not events:
         return
-    listed = set(store.query(_LISTED))
+    listed = set(store.query(_LISTED, keys=keys))
     changed = [event for event in events if event.waiting != (event.identity in listed)]
     if not changed:
         return

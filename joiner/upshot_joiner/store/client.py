@@ -1,13 +1,12 @@
-"""The one place where clickhouse-connect is used: connections, parameters, errors.
+"""A ClickHouse database as the rest of the code sees it: rows and Arrow tables in and out, through a pool of connections.
 
-Embedded, the ClickHouse engine runs in this process (chDB): one process per folder, one folder per process. A connection
-serves one call at a time, so a small pool lets readers run beside the writer.
+Embedded, the ClickHouse engine runs in this process (chDB): one process per folder, one folder per process. Scaled out, it is a
+server, or a cluster of them (``sharded.py``), that many processes read and write. The SQL is the same.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import queue
 import re
@@ -18,29 +17,15 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
-import clickhouse_connect
 import pyarrow as pa
-from clickhouse_connect.driver import exceptions as clickhouse
 
 from upshot_joiner.errors import StoreError, StoreLocked, StoreUnavailable
-
-_log = logging.getLogger("upshot.store")
+from upshot_joiner.store.driver import Connection, connect_embedded, connect_server
+from upshot_joiner.store.keys import Keys
 
 DATABASE = "upshot"
 POOL_SIZE = 4
-_SESSION_SETTINGS = {
-    # Servers buffer inserts by default and may acknowledge before they are written; we batch ourselves.
-    "async_insert": 0,
-    # Compiling an expression takes 0.5 s at the fourth run of a big statement, longer than the statement.
-    "compile_expressions": 0,
-    "compile_aggregate_expressions": 0,
-    "compile_sort_description": 0,
-    # An unmatched row of an outer join is NULL, not 0 or "": 0 is a label.
-    "join_use_nulls": 1,
-    "max_threads": max(1, min(4, os.cpu_count() or 1)),
-}
-# NOT_ENOUGH_SPACE, CANNOT_WRITE_TO_FILE_DESCRIPTOR, MEMORY_LIMIT_EXCEEDED, TOO_MANY_PARTS, TOO_MANY_SIMULTANEOUS_QUERIES
-_PASSING_CODES = frozenset({243, 75, 241, 252, 202})
+SERVER_POOL_SIZE = 8
 
 Row = Sequence[Any]
 
@@ -51,9 +36,9 @@ class Store:
     Raises :class:`~upshot_joiner.errors.StoreError` and its children, never a driver's own error.
     """
 
-    def __init__(self, connections: Sequence[Any], lock: IO[bytes] | None = None) -> None:
+    def __init__(self, connections: Sequence[Connection], lock: IO[bytes] | None = None) -> None:
         self._all = list(connections)
-        self._free: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._free: queue.LifoQueue[Connection] = queue.LifoQueue()
         for connection in self._all:
             self._free.put(connection)
         self._lock_file = lock
@@ -65,50 +50,63 @@ class Store:
     def open_embedded(cls, path: Path) -> Store:
         """Open (or make) the embedded store in the folder ``path``; raises StoreLocked when another process has it."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (path / "upshot.lock").open("ab")
+        lock = (path / "upshot.lock").open("a+b")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            lock.seek(0)
+            owner = re.sub(rb"[^0-9]", b"", lock.read(20)).decode()
             lock.close()
+            named = f" (process {owner})" if owner else ""
             raise StoreLocked(
-                "another Upshot server has this data folder open; stop it, or choose another folder with --data"
+                f"another Upshot server{named} has this data folder open; stop it, or choose another folder with --data"
             ) from error
-        with _mapped_errors():
-            first = clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"), tz_mode="aware")
-            first.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-            connections = [first]
-            connections += [
-                clickhouse_connect.get_client(interface="chdb", path=str(path / "clickhouse"), tz_mode="aware")
-                for _ in range(POOL_SIZE - 1)
-            ]
-            for connection in connections:
-                connection.command(f"USE {DATABASE}")
-                for name, value in _SESSION_SETTINGS.items():
-                    connection.command(f"SET {name} = {value}")
-        return cls(connections, lock)
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+        lock.flush()
+        return cls(connect_embedded(path / "clickhouse", DATABASE, POOL_SIZE), lock)
 
-    def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """Rows of a SELECT; ``params`` fill ``{name:Type}`` places on the server's side."""
+    @classmethod
+    def open_server(cls, url: str, database: str = DATABASE) -> Store:
+        """Open (or make) the database on the ClickHouse server at ``url``: http(s)://USER:PASSWORD@HOST:PORT.
+
+        Any number of processes may have it open. Raises :class:`~upshot_joiner.errors.StoreUnavailable` when nobody answers.
+        """
+        return cls(connect_server(url, database, SERVER_POOL_SIZE))
+
+    @property
+    def shards(self) -> Sequence[Store]:
+        """The stores that each hold a part of the requests, wholly; the first also holds what is not about requests."""
+        return (self,)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may read and write it too."""
+        return self._lock_file is None
+
+    def query(
+        self, sql: str, params: Mapping[str, object] | None = None, keys: Keys | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a SELECT; ``params`` fill ``{name:Type}`` places on the server's side, ``keys`` fill ``IN ($keys)``."""
         with self._connection() as connection:
-            return [tuple(row) for row in connection.query(sql, parameters=_parameters(params)).result_rows]
+            return connection.query(sql, params, keys)
 
-    def arrow(self, sql: str, params: Mapping[str, object] | None = None) -> pa.Table:
+    def arrow(self, sql: str, params: Mapping[str, object] | None = None, keys: Keys | None = None) -> pa.Table:
         """The result of a SELECT as an Arrow table."""
         with self._connection() as connection:
-            table: pa.Table = connection.query_arrow(sql, parameters=_parameters(params), use_strings=True)
-            return table
+            return connection.arrow(sql, params, keys)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Insert rows as one block: all of them are on disk when this returns, or none are."""
         if rows.num_rows == 0:
             return
         with self._connection() as connection:
-            connection.insert_arrow(table, rows.combine_chunks())
+            connection.insert(table, rows)
 
-    def command(self, sql: str, params: Mapping[str, object] | None = None) -> None:
+    def command(self, sql: str, params: Mapping[str, object] | None = None, keys: Keys | None = None) -> None:
         """Run a statement that returns nothing (DDL, INSERT ... SELECT)."""
         with self._connection() as connection:
-            connection.command(sql, parameters=_parameters(params))
+            connection.command(sql, params, keys)
 
     def migrate(self, package: str) -> list[str]:
         """Apply the numbered ``.sql`` files of a package that were not applied yet; returns their names.
@@ -146,7 +144,7 @@ class Store:
             self._lock_file.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[Any]:
+    def _connection(self) -> Iterator[Connection]:
         if os.getpid() != self._pid:
             # A forked child that touches the inherited engine hangs; say so instead.
             raise StoreError("the store was opened before this process was forked; open it in the process that uses it")
@@ -154,21 +152,6 @@ class Store:
             raise StoreUnavailable("the store is closed")
         connection = self._free.get()
         try:
-            with _mapped_errors():
-                yield connection
+            yield connection
         finally:
             self._free.put(connection)
-
-
-def _parameters(params: Mapping[str, object] | None) -> dict[str, Any] | None:
-    return dict(params) if params else None
-
-
-@contextmanager
-def _mapped_errors() -> Iterator[None]:
-    try:
-        yield
-    except clickhouse.ClickHouseError as error:
-        code = int(getattr(error, "code", 0) or 0)
-        kind = StoreUnavailable if code in _PASSING_CODES else StoreError
-        raise kind(str(error), code) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 import msgspec
+import pyarrow as pa
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
@@ -48,3 +50,19 @@ def name_hash(*names: str) -> int:
 def key_bytes(key: int) -> bytes:
     """A 128-bit number as ClickHouse reads it from an Arrow fixed-size binary column."""
     return key.to_bytes(16, "little")
+
+
+class Keys:
+    """A batch of request keys that statements ask about; immutable, each key once, in order."""
+
+    def __init__(self, keys: Iterable[int]) -> None:
+        self.numbers = tuple(sorted(set(keys)))
+        self.packed = b"".join([key.to_bytes(16, "little") for key in self.numbers])
+        """As ClickHouse keeps a column of UInt128."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def column(self) -> pa.Array:
+        """As an Arrow column."""
+        return pa.Array.from_buffers(pa.binary(16), len(self.numbers), [None, pa.py_buffer(self.packed)])
