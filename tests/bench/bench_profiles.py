@@ -25,7 +25,8 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import FixedClock, Stamper, to_micros
 from upshot_joiner.config import ConfigStore, read_config
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.served import ServedTables, shape_hash
+from upshot_joiner.store.served import ServedTables
+from upshot_joiner.store.shapes import shape_hash
 from upshot_monitoring.drift.answers import Asked
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from upshot.wire import LabelEvent, Prediction, Scalar, Time, WriterReport
 from upshot_joiner.clock import to_micros
 from upshot_joiner.join.activation import SHOWN
 from upshot_joiner.store.keys import content_hash, request_key
+from upshot_joiner.store.shapes import Shape, shape_of
 
 MAX_ID_LENGTH = 512
 MAX_NAME_LENGTH = 512
@@ -29,7 +31,6 @@ EARLIEST_US = to_micros(datetime(1990, 1, 1, tzinfo=UTC))
 LATEST_US = to_micros(datetime(2200, 1, 1, tzinfo=UTC))
 """A time outside is a mistake of unit (milliseconds taken for seconds is the year 55,000), not a moment."""
 
-_ALWAYS_KEPT = Prediction(request_id="", model="").keep_probability
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -51,6 +52,9 @@ class CheckedPrediction:
     predicted_us: int | None
     feature_times_us: dict[str, int] | None
     content_hash: int
+    shape: Shape
+    values: tuple[Any, ...]
+    """The values of the features, in the order of ``shape.names``."""
 
     @property
     def identity(self) -> tuple[str, int, str, str, str]:
@@ -98,8 +102,64 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     predicted_us = None if event.predicted_at is None else micros(event.predicted_at, "predicted_at")
     if len(event.features) > MAX_FEATURES:
         raise NotAccepted("too_many", "features")
+    shape = shape_of(event.features)
+    if shape.longest > MAX_NAME_LENGTH:
+        raise NotAccepted("too_long", "features")
+    if event.probabilities or event.attributions or event.entities or event.tags:
+        _check_names(event)
+    if event.flags:
+        _check_flags(event.flags)
+    if event.propensity is not None and not 0 < event.propensity <= 1:
+        raise NotAccepted("out_of_range", "propensity")
+    if not 0 < event.keep_probability <= 1:
+        raise NotAccepted("out_of_range", "keep_probability")
+    _text(event.writer_id, "writer_id")
+    _count(event.seq, "seq")
+    _scalar(event.prediction, "prediction")
+    _scalar(event.action, "action")
+    times = None
+    if event.feature_times:
+        times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
+    values = shape.values(event.features)
+    try:
+        digest = content_hash(_content(event, shape, values, predicted_us, times))
+    except (RecursionError, ValueError, TypeError):
+        raise NotAccepted("unsupported_value", "features") from None
+    return CheckedPrediction(event, request_key(event.request_id), predicted_us, times, digest, shape, values)
+
+
+def _content(
+    event: Prediction, shape: Shape, values: tuple[Any, ...], predicted_us: int | None, times: dict[str, int] | None
+) -> tuple[Any, ...]:
+    """What makes two predictions the same: all but who sent it, and the flags, which say how a value came to be, not what it is.
+
+    An empty mapping is the same as none. Names of features go in as one digest: encoding them again for every row is what
+    costs most.
+    """
+    return (
+        event.request_id,
+        event.model,
+        event.model_version,
+        event.item_id,
+        predicted_us,
+        event.prediction,
+        event.probabilities or None,
+        shape.digest,
+        values,
+        times,
+        event.inputs or None,
+        event.attributions or None,
+        event.entities or None,
+        event.tags or None,
+        event.action,
+        event.propensity,
+        event.shown,
+        float(event.keep_probability),
+    )
+
+
+def _check_names(event: Prediction) -> None:
     for names, field in (
-        (event.features, "features"),
         (event.probabilities, "probabilities"),
         (event.attributions, "attributions"),
         (event.entities, "entities"),
@@ -107,39 +167,14 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     ):
         if names and max(map(len, names)) > MAX_NAME_LENGTH:
             raise NotAccepted("too_long", field)
-    for place, flag in (event.flags or {}).items():
+
+
+def _check_flags(flags: Mapping[str, str]) -> None:
+    for place, flag in flags.items():
         if len(place) > MAX_PLACE_LENGTH or len(flag) > MAX_FLAG_LENGTH:
             raise NotAccepted("too_long", "flags")
-    if event.flags and len(event.flags) > 2 * MAX_FEATURES:
+    if len(flags) > 2 * MAX_FEATURES:
         raise NotAccepted("too_many", "flags")
-    if event.propensity is not None and not 0 < event.propensity <= 1:
-        raise NotAccepted("out_of_range", "propensity")
-    if not 0 < event.keep_probability <= 1:
-        raise NotAccepted("out_of_range", "keep_probability")
-    _text(event.writer_id, "writer_id")
-    _count(event.seq, "seq")
-    for scalar, field in ((event.prediction, "prediction"), (event.action, "action")):
-        if isinstance(scalar, str) and len(scalar) > MAX_TEXT_LENGTH:
-            raise NotAccepted("too_long", field)
-    times = None
-    if event.feature_times:
-        times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
-    content = msgspec.structs.replace(
-        event,
-        predicted_at=predicted_us,
-        feature_times=times,
-        # msgspec leaves out the default by its identity: 1.0 as it was sent is another object, and no other content.
-        keep_probability=_ALWAYS_KEPT if event.keep_probability == 1 else event.keep_probability,
-        # Flags say how a value came to be, not what it is: looked at by the SDK or by the server, the content is the same.
-        flags=None,
-        writer_id="",
-        seq=0,
-    )
-    try:
-        digest = content_hash(content)
-    except (RecursionError, ValueError, TypeError):
-        raise NotAccepted("unsupported_value", "features") from None
-    return CheckedPrediction(event, request_key(event.request_id), predicted_us, times, digest)
 
 
 def check_label(event: LabelEvent) -> CheckedLabel:
@@ -247,8 +282,13 @@ def _id(value: str, loc: str) -> None:
 def _text(value: str, loc: str) -> None:
     if len(value) > MAX_ID_LENGTH:
         raise NotAccepted("too_long", loc)
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):  # the first is quicker, and nearly always says enough
         raise NotAccepted("control_character", loc)
+
+
+def _scalar(value: Scalar | None, loc: str) -> None:
+    if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+        raise NotAccepted("too_long", loc)
 
 
 def _count(value: int, loc: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from upshot_joiner.config import ModelConfig
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json, scalar_parts
-from upshot_joiner.store.keys import key_bytes
-from upshot_joiner.store.served import ARROW_TYPE, KINDS, Kind, shape_hash
+from upshot_joiner.store.served import ARROW_TYPE, KINDS, Kind
 
 TIME = pa.timestamp("us", "UTC")
 KEY = pa.binary(16)
@@ -96,19 +95,15 @@ def feature_cells(predictions: Sequence[CheckedPrediction]) -> FeatureCells:
     Rows served with the same names are taken together, and a feature whose values are all of one simple type is moved as a
     whole: this loop is most of what a stored prediction costs.
     """
-    by_names: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    features = [one.event.features for one in predictions]
-    for position, of_row in enumerate(features):
-        by_names[tuple(of_row)].append(position)
-    block = FeatureCells(len(features), {}, [[] for _ in features], {}, [0] * len(features))
-    for names, positions in by_names.items():
-        shape = shape_hash(names)
+    by_shape: defaultdict[int, list[int]] = defaultdict(list)
+    for position, one in enumerate(predictions):
+        by_shape[one.shape.hash].append(position)
+    block = FeatureCells(len(predictions), {}, [[] for _ in predictions], {}, [one.shape.hash for one in predictions])
+    for shape, positions in by_shape.items():
+        names = predictions[positions[0]].shape.names
         block.shapes[shape] = frozenset(names)
-        for position in positions:
-            block.shape_of_row[position] = shape
-        of_group = [features[position] for position in positions]
-        for name in names:
-            values = [of_row[name] for of_row in of_group]
+        columns = zip(*[predictions[position].values for position in positions], strict=True)
+        for name, values in zip(names, columns, strict=True):
             types = set(map(type, values))
             types.discard(type(None))
             if not types:
@@ -131,15 +126,38 @@ def feature_cells(predictions: Sequence[CheckedPrediction]) -> FeatureCells:
     return block
 
 
+def identity_block(predictions: Sequence[CheckedPrediction], received_us: int) -> pa.Table:
+    """What the typed table and the spine both hold of rows of one model: identity, times, content hash."""
+    rows = len(predictions)
+    events = [one.event for one in predictions]
+    return pa.table(
+        {
+            "request_key": keys([one.key for one in predictions]),
+            "request_id": pa.array([event.request_id for event in events], pa.string()),
+            "model_version": pa.array([event.model_version for event in events], pa.string()),
+            "item_id": pa.array([event.item_id for event in events], pa.string()),
+            "predicted_at": pa.array(
+                [received_us if one.predicted_us is None else one.predicted_us for one in predictions], pa.int64()
+            ).cast(TIME),
+            "received_at": pa.repeat(pa.scalar(received_us, pa.int64()), rows).cast(TIME),
+            "first_wins": pa.repeat(pa.scalar(first_wins(received_us), pa.uint64()), rows),
+            "content_hash": keys([one.content_hash for one in predictions]),
+        }
+    )
+
+
 def served_block(
     predictions: Sequence[CheckedPrediction],
     features: FeatureCells,
     columns: Mapping[str, Mapping[Kind, str]],
     config: ModelConfig,
     received_us: int,
+    identity: pa.Table | None = None,
 ) -> pa.Table:
-    """The rows of one model for its typed table; a value without a column there goes to ``extra``."""
-    rows = len(predictions)
+    """The rows of one model for its typed table; a value without a column there goes to ``extra``.
+
+    ``identity`` is the rows' :func:`identity_block`, where it has been made already.
+    """
     extras = features.extras
     typed: dict[str, pa.Array] = {}
     for (name, kind), cells in features.cells.items():
@@ -150,15 +168,13 @@ def served_block(
         for position, value in enumerate(cells):
             if value is not None and value != []:
                 extras[position].append((name, exact_json(value)))
+    if identity is None:
+        identity = identity_block(predictions, received_us)
     events = [one.event for one in predictions]
     parts = [scalar_parts(event.prediction) for event in events]
     actions = [scalar_parts(event.action) for event in events]
-    received = pa.array([received_us] * rows, pa.int64()).cast(TIME)
     table: dict[str, pa.Array] = {
-        **_identity(predictions, received_us),
-        "received_at": received,
-        "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
-        "content_hash": pa.array([key_bytes(one.content_hash) for one in predictions], KEY),
+        **dict(zip(identity.column_names, identity.columns, strict=True)),
         "prediction_kind": pa.array([kind for kind, _, _ in parts], pa.string()),
         "prediction_number": pa.array([number for _, number, _ in parts], pa.float64()),
         "prediction_text": pa.array([text for _, _, text in parts], pa.string()),
@@ -166,11 +182,9 @@ def served_block(
             [score(config, event.probabilities, number) for event, (_, number, _) in zip(events, parts, strict=True)],
             pa.float64(),
         ),
-        "probabilities": pa.array(
-            [[(k, float(v)) for k, v in (event.probabilities or {}).items()] for event in events], NUMBER_MAP
-        ),
-        "entities": _text_maps([event.entities for event in events]),
-        "tags": _text_maps([event.tags for event in events]),
+        "probabilities": _maps([event.probabilities for event in events], NUMBER_MAP, float),
+        "entities": _maps([event.entities for event in events], TEXT_MAP),
+        "tags": _maps([event.tags for event in events], TEXT_MAP),
         "action_kind": pa.array([kind for kind, _, _ in actions], pa.string()),
         "action": pa.array([text for _, _, text in actions], pa.string()),
         "propensity": pa.array([event.propensity for event in events], pa.float64()),
@@ -178,31 +192,24 @@ def served_block(
         "keep_probability": pa.array([event.keep_probability for event in events], pa.float64()),
         "writer_id": pa.array([event.writer_id for event in events], pa.string()),
         "seq": pa.array([event.seq for event in events], pa.uint64()),
-        "feature_times": pa.array([list((one.feature_times_us or {}).items()) for one in predictions], TIME_MAP),
+        "feature_times": _maps([one.feature_times_us for one in predictions], TIME_MAP),
         "inputs": pa.array([exact_json(event.inputs) if event.inputs else "" for event in events], pa.string()),
-        "attributions": pa.array(
-            [[(k, float(v)) for k, v in (event.attributions or {}).items()] for event in events], NUMBER_MAP
-        ),
+        "attributions": _maps([event.attributions for event in events], NUMBER_MAP, float),
         "shape": pa.array(features.shape_of_row, pa.uint64()),
-        "flags": _text_maps([event.flags for event in events]),
-        "extra": pa.array(extras, TEXT_MAP),
+        "flags": _maps([event.flags for event in events], TEXT_MAP),
+        "extra": pa.array(extras, TEXT_MAP) if any(extras) else _maps([None] * len(extras), TEXT_MAP),
     }
     table.update(typed)
     return pa.table(table)
 
 
-def spine_block(predictions: Sequence[CheckedPrediction], received_us: int) -> pa.Table:
-    """The rows of any models for the spine."""
-    rows = len(predictions)
-    return pa.table(
-        {
-            "model": pa.array([one.event.model for one in predictions], pa.string()),
-            **_identity(predictions, received_us),
-            "received_at": pa.array([received_us] * rows, pa.int64()).cast(TIME),
-            "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
-            "content_hash": pa.array([key_bytes(one.content_hash) for one in predictions], KEY),
-        }
-    )
+def spine_block(
+    predictions: Sequence[CheckedPrediction], received_us: int, identity: pa.Table | None = None
+) -> pa.Table:
+    """The rows of any models for the spine. ``identity`` as for :func:`served_block`."""
+    if identity is None:
+        identity = identity_block(predictions, received_us)
+    return identity.append_column("model", pa.array([one.event.model for one in predictions], pa.string()))
 
 
 def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
@@ -213,7 +220,7 @@ def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
     observed = [received_us if one.observed_us is None else one.observed_us for one in labels]
     return pa.table(
         {
-            "request_key": pa.array([key_bytes(one.key) for one in labels], KEY),
+            "request_key": keys([one.key for one in labels]),
             "request_id": pa.array([event.request_id for event in events], pa.string()),
             "label_id": pa.array([one.label_id for one in labels], pa.string()),
             "name": pa.array([event.name for event in events], pa.string()),
@@ -224,13 +231,13 @@ def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
             "item_id": pa.array([event.item_id for event in events], pa.string()),
             "model": pa.array([event.model for event in events], pa.string()),
             "observed_at": pa.array(observed, pa.int64()).cast(TIME),
-            "received_at": pa.array([received_us] * rows, pa.int64()).cast(TIME),
-            "first_wins": pa.array([first_wins(received_us)] * rows, pa.uint64()),
+            "received_at": pa.repeat(pa.scalar(received_us, pa.int64()), rows).cast(TIME),
+            "first_wins": pa.repeat(pa.scalar(first_wins(received_us), pa.uint64()), rows),
             "source": pa.array([event.source for event in events], pa.string()),
-            "tags": _text_maps([event.tags for event in events]),
+            "tags": _maps([event.tags for event in events], TEXT_MAP),
             "writer_id": pa.array([event.writer_id for event in events], pa.string()),
             "seq": pa.array([event.seq for event in events], pa.uint64()),
-            "content_hash": pa.array([key_bytes(one.content_hash) for one in labels], KEY),
+            "content_hash": keys([one.content_hash for one in labels]),
         }
     )
 
@@ -271,17 +278,19 @@ def features_of(
     return features
 
 
-def _identity(predictions: Sequence[CheckedPrediction], received_us: int) -> dict[str, pa.Array]:
-    return {
-        "request_key": pa.array([key_bytes(one.key) for one in predictions], KEY),
-        "request_id": pa.array([one.event.request_id for one in predictions], pa.string()),
-        "model_version": pa.array([one.event.model_version for one in predictions], pa.string()),
-        "item_id": pa.array([one.event.item_id for one in predictions], pa.string()),
-        "predicted_at": pa.array(
-            [received_us if one.predicted_us is None else one.predicted_us for one in predictions], pa.int64()
-        ).cast(TIME),
-    }
+def keys(numbers: Sequence[int]) -> pa.Array:
+    """128-bit numbers as an Arrow column."""
+    joined = b"".join([number.to_bytes(16, "little") for number in numbers])
+    return pa.Array.from_buffers(KEY, len(numbers), [None, pa.py_buffer(joined)])
 
 
-def _text_maps(maps: Sequence[Mapping[str, str] | None]) -> pa.Array:
-    return pa.array([list((one or {}).items()) for one in maps], TEXT_MAP)
+def _maps(
+    maps: Sequence[Mapping[str, Any] | None], kind: pa.MapType, convert: Callable[[Any], Any] | None = None
+) -> pa.Array:
+    """One map per row; most rows have none of most of them, and then nothing is done per row."""
+    if not any(maps):
+        offsets = pa.repeat(pa.scalar(0, pa.int32()), len(maps) + 1)
+        return pa.MapArray.from_arrays(offsets, pa.array([], kind.key_type), pa.array([], kind.item_type)).cast(kind)
+    if convert is None:
+        return pa.array([list(one.items()) if one else [] for one in maps], kind)
+    return pa.array([[(key, convert(value)) for key, value in (one or {}).items()] for one in maps], kind)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,11 +120,6 @@ def table_name(model: str) -> str:
 def column_name(feature: str, kind: Kind) -> str:
     """The name of a feature's column of one kind; holds nothing of the feature's own name."""
     return f"{kind}_{name_hash(feature):016x}"
-
-
-def shape_hash(names: Iterable[str]) -> int:
-    """The hash of a set of feature names."""
-    return name_hash(*sorted(names))
 
 
 class ServedTables:
