@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -51,16 +51,16 @@ class Activity:
         with self._lock:
             self._served = counted
 
-    def served(self, model: str, versions_and_hours: Iterable[tuple[str, datetime]], received: datetime) -> None:
-        """Note newly stored predictions, one version and hour each."""
+    def served(self, model: str, predictions: Mapping[tuple[str, datetime], int], received: datetime) -> None:
+        """Note newly stored predictions: how many of each version and hour."""
         with self._lock:
             by_version = self._served.setdefault(model, {})
-            for version, hour in versions_and_hours:
+            for (version, hour), count in predictions.items():
                 one = by_version.get(version)
                 if one is None:
                     one = by_version[version] = Served(received, received)
                 one.last_seen = received
-                one.by_hour[hour] += 1
+                one.by_hour[hour] += count
 
     def models(self) -> list[str]:
         """Models that have served."""

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -302,15 +302,19 @@ class Committer:
         by_model: defaultdict[str, list[CheckedPrediction]] = defaultdict(list)
         for prediction in predictions:
             by_model[prediction.event.model].append(prediction)
+        spine = []
         for model, of_model in by_model.items():
             cells = rows.feature_cells(of_model)
+            identity = rows.identity_block(of_model, received_us)
             self._served.grow(model, cells.kinds, cells.shapes)
+            columns, config = self._served.columns(model), self._configs.get(model)
             self._store.insert(
                 self._served.table(model) or "",
-                rows.served_block(of_model, cells, self._served.columns(model), self._configs.get(model), received_us),
+                rows.served_block(of_model, cells, columns, config, received_us, identity),
             )
-        if predictions:
-            self._store.insert("predictions", rows.spine_block(predictions, received_us))
+            spine.append(rows.spine_block(of_model, received_us, identity))
+        if spine:
+            self._store.insert("predictions", pa.concat_tables(spine))
         if labels:
             self._store.insert("label_events", rows.label_block(labels, received_us))
         self._quarantine(group, received)
@@ -322,10 +326,9 @@ class Committer:
             refused=[one for batch in group if batch.kind != "writer" for one in batch.refused],
         )
         for model, of_model in by_model.items():
-            hours = [hour_of(one.predicted_us, received_us) for one in of_model]
-            versions = [one.event.model_version for one in of_model]
-            self._activity.served(model, zip(versions, hours, strict=True), received)
-            self._changes.served(model, set(hours))
+            served = _by_version_and_hour(of_model, received_us)
+            self._activity.served(model, served, received)
+            self._changes.served(model, {hour for _, hour in served})
         if predictions or labels:
             self._touched([one.key for one in predictions] + [one.key for one in labels], received)
 
@@ -432,6 +435,18 @@ def _run(task: _Task) -> None:
 
 def _closing() -> Problem:
     return Problem(503, "closing", "The server is stopping; nothing was stored.", retry_after_s=2)
+
+
+_HOUR_US = 3_600_000_000
+
+
+def _by_version_and_hour(predictions: Iterable[CheckedPrediction], received_us: int) -> dict[tuple[str, datetime], int]:
+    """How many there are of each version in each hour (its start, in UTC)."""
+    counted = Counter(
+        (one.event.model_version, (received_us if one.predicted_us is None else one.predicted_us) // _HOUR_US)
+        for one in predictions
+    )
+    return {(version, from_micros(hour * _HOUR_US)): count for (version, hour), count in counted.items()}
 
 
 def hour_of(predicted_us: int | None, received_us: int) -> datetime:
