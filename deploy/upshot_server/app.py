@@ -37,7 +37,7 @@ def create_app(parts: Parts) -> FastAPI:
     problems.install(app)
     app.add_middleware(SameOriginMiddleware)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
-    app.include_router(intake.router(parts.receiver))
+    app.include_router(intake.router(parts))
     app.include_router(writers.router(parts))
     app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from upshot import __version__
 from upshot_joiner.errors import Problem, StoreLocked
 from upshot_server.client import ServerClient, ServerRefused
+from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 references = typer.Typer(help="What serving is compared with.", no_args_is_help=True)
 app.add_typer(references, name="reference")
+app.add_typer(hooks, name="hooks")
 
 Url = Annotated[str, typer.Option("--url", envvar="UPSHOT_URL", help="Address of the running server.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

@@ -16,6 +16,8 @@ from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
 from upshot_joiner.intake.receive import Receiver
+from upshot_joiner.intake.webhooks.access import LabelAccess
+from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
@@ -44,6 +46,8 @@ class Parts:
     arrivals: Arrivals
     committer: Committer
     receiver: Receiver
+    label_access: LabelAccess
+    remembered: Remembered
     writers: WriterAnswers
     pairing: Pairing
     stories: Stories
@@ -55,6 +59,13 @@ class Parts:
     def open(cls, settings: Settings, clock: Clock) -> Parts:
         """Open the store and start every part. Raises StoreLocked when another process has the data folder."""
         configured = read_config_file(settings.config_file) if settings.config_file is not None else {}
+        label_access = LabelAccess(
+            clock,
+            [secret.get_secret_value() for secret in settings.label_secrets],
+            settings.label_secrets_file,
+            settings.label_keys,
+            settings.label_auth == "required",
+        )
         store = Store.open_embedded(settings.data_dir)
         try:
             store.migrate("upshot_joiner.store.schema")
@@ -69,6 +80,7 @@ class Parts:
             arrivals = Arrivals(store, served, stamper)
             committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
             receiver = Receiver(committer)
+            remembered = Remembered(store, clock)
             writers = WriterAnswers(store, arrivals)
             pairing = Pairing(
                 store,
@@ -98,6 +110,8 @@ class Parts:
             arrivals,
             committer,
             receiver,
+            label_access,
+            remembered,
             writers,
             pairing,
             stories,
@@ -107,6 +121,7 @@ class Parts:
         )
         arrivals.start()
         committer.start()
+        remembered.start()
         joiner.start()
         pairing.start()
         monitor.start()
@@ -120,6 +135,7 @@ class Parts:
         self.exporter.close()
         self.pairing.close()
         self.committer.close()
+        self.remembered.close()
         self.arrivals.close()
         self.joiner.close()
         self.monitor.stop()

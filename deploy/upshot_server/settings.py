@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from upshot_joiner.errors import Problem
 from upshot_joiner.intake.kserve.naming import Naming
@@ -34,6 +35,15 @@ class Settings(BaseModel):
     kserve_request_id: str = Field(default=Naming.request_id, pattern=r"^(body|ce-id|header:.+)$")
     """What becomes the request ID of an inference; see :class:`Naming`."""
 
+    label_secrets: tuple[SecretStr, ...] = ()
+    """``whsec_`` secrets that label webhooks are signed with; several while one takes over from another."""
+    label_secrets_file: Path | None = None
+    """The same, one a line, in a file that is read again when it changes."""
+    label_keys: tuple[str, ...] = ()
+    """Hashes (``sha256:...``) of keys that may send labels and nothing else."""
+    label_auth: Literal["optional", "required"] = "optional"
+    """Whether a label without a signature and without a key is refused."""
+
     @property
     def exports_dir(self) -> Path:
         """The folder below which exports are written, and nowhere else."""
@@ -52,13 +62,16 @@ class Settings(BaseModel):
 def from_environment(**given: object) -> Settings:
     """Settings from arguments that are not None, else from variables, else defaults.
 
-    The variables are ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, and ``UPSHOT_KSERVE_...`` for the settings of that name.
+    The variables are ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, and ``UPSHOT_KSERVE_...`` and ``UPSHOT_LABEL_...`` for
+    the settings of that name; several secrets or keys are separated by spaces.
     """
     variables = {"data_dir": "UPSHOT_DATA", "port": "UPSHOT_PORT", "config_file": "UPSHOT_CONFIG"}
     variables |= {name: f"UPSHOT_{name.upper()}" for name in ("kserve_wait_s", "kserve_model", "kserve_request_id")}
+    variables |= {name: f"UPSHOT_{name.upper()}" for name in ("label_secrets_file", "label_auth")}
     values: dict[str, object] = {
         name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)
     }
+    values |= {name: os.environ.get(f"UPSHOT_{name.upper()}", "").split() for name in ("label_secrets", "label_keys")}
     values.update({name: value for name, value in given.items() if value is not None})
     return Settings.model_validate(values)
 

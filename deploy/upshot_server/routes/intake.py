@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from upshot_joiner.intake.body import read_body
 from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.decode import form_of
 from upshot_joiner.intake.receive import Received, Receiver
+from upshot_server.parts import Parts
 from upshot_server.problems import problem_response
 from upshot_server.routes.answers import json_answer
 
@@ -24,19 +26,30 @@ _INLINE_BYTES = 16 * 1024
 """Smaller bodies are decoded at once: a hop to a thread costs more than they do. But a small Arrow stream may hold much."""
 
 
-def router(receiver: Receiver) -> APIRouter:
+def router(parts: Parts) -> APIRouter:
     """The routes that take events."""
     routes = APIRouter(tags=["events"])
 
     @routes.post("/v1/predictions", openapi_extra=body_of(Prediction), summary="Log predictions")
     async def post_predictions(request: Request) -> Response:
         """One event, a list, one per line, or an Arrow stream; gzip or zstd. Answered when stored."""
-        return await take(request, receiver.decode_predictions, receiver.submit_predictions)
+        return await take(request, parts.receiver.decode_predictions, parts.receiver.submit_predictions)
 
     @routes.post("/v1/labels", openapi_extra=body_of(LabelEvent), summary="Send labels (webhook)")
     async def post_labels(request: Request) -> Response:
-        """One event, a list, or one per line; gzip or zstd. Answered when stored; joined within two seconds."""
-        return await take(request, receiver.decode_labels, receiver.submit_labels)
+        """One event, a list, or one per line; gzip or zstd. Answered when stored; joined within two seconds.
+
+        Signed by Standard Webhooks, or with a key, where the server is so configured.
+        """
+        receiver = parts.receiver
+        headers = headers_of(request)
+        if not parts.label_access.admit(headers):
+            return await take(request, receiver.decode_labels, receiver.submit_labels)
+        body = await _body(request)
+        check = partial(parts.label_access.verify, headers, body)
+        delivery = check() if len(body) <= _INLINE_BYTES else await run_in_threadpool(check)
+        answer, repeated = await parts.remembered.once(delivery, body, lambda: _stored_labels(receiver, request, body))
+        return _answer(answer, None, {"duplicate": True} if repeated else {})
 
     return routes
 
@@ -47,7 +60,27 @@ async def take(
     submit: Callable[[Received[Any]], Future[Answer]],
 ) -> Response:
     """Read, decode and store the body of a request, and say what became of it."""
-    body = await read_body(request.stream(), request.headers.get("content-length"))
+    return _answer(*await _stored(request, await _body(request), decode, submit))
+
+
+def headers_of(request: Request) -> dict[str, list[str]]:
+    """Every header of a request with all of its values, by its name in lower case."""
+    headers: dict[str, list[str]] = {}
+    for name, value in request.headers.items():
+        headers.setdefault(name, []).append(value)
+    return headers
+
+
+async def _body(request: Request) -> bytes:
+    return await read_body(request.stream(), request.headers.get("content-length"))
+
+
+async def _stored(
+    request: Request,
+    body: bytes,
+    decode: Callable[[bytes, str, str], Received[Any]],
+    submit: Callable[[Received[Any]], Future[Answer]],
+) -> tuple[Answer, int | None]:
     form = request.headers.get("content-type", "")
     encoding = request.headers.get("content-encoding", "")
     if len(body) <= _INLINE_BYTES and not encoding and form_of(form) != ARROW_CONTENT_TYPE:
@@ -55,8 +88,13 @@ async def take(
     else:
         received = await run_in_threadpool(decode, body, form, encoding)
     if received.empty:
-        return _answer(Answer(), received.converted)
-    return _answer(await asyncio.wrap_future(submit(received)), received.converted)
+        return Answer(), received.converted
+    return await asyncio.wrap_future(submit(received)), received.converted
+
+
+async def _stored_labels(receiver: Receiver, request: Request, body: bytes) -> Answer:
+    answer, _ = await _stored(request, body, receiver.decode_labels, receiver.submit_labels)
+    return answer
 
 
 def body_of(event: type[msgspec.Struct]) -> dict[str, Any]:
@@ -76,8 +114,13 @@ def body_of(event: type[msgspec.Struct]) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer, converted: int | None) -> Response:
-    counts = {"accepted": answer.accepted, "duplicates": answer.duplicates, "rejected": answer.rejected}
+def _answer(answer: Answer, converted: int | None, more: dict[str, object] | None = None) -> Response:
+    counts: dict[str, object] = {
+        "accepted": answer.accepted,
+        "duplicates": answer.duplicates,
+        "rejected": answer.rejected,
+        **(more or {}),
+    }
     if converted is not None:
         counts["converted"] = converted
     if answer.rejected and not answer.accepted and not answer.duplicates:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from upshot.wire import LabelEvent, Prediction, WriterReport
-from upshot_joiner.intake.body import decompress
+from upshot_joiner.intake.body import decompress, whole
 from upshot_joiner.intake.check import (
     CheckedLabel,
     CheckedPrediction,
@@ -18,7 +18,8 @@ from upshot_joiner.intake.check import (
     check_report,
 )
 from upshot_joiner.intake.committer import Answer, Committer
-from upshot_joiner.intake.decode import Decoder, Refused
+from upshot_joiner.intake.decode import Decoder, Refused, form_of
+from upshot_joiner.intake.repeated_keys import refuse_repeated_keys
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel, CheckedReport)
 
@@ -62,7 +63,10 @@ class Receiver:
 
     def decode_labels(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedLabel]:
         """Label events of a body as sent; raises a :class:`Problem` when it is no list of events at all."""
-        decoded = self._labels.decode(decompress(body, encoding), content_type)
+        frames = decompress(body, encoding)
+        if "json" in form_of(content_type):
+            refuse_repeated_keys(whole(frames))
+        decoded = self._labels.decode(frames, content_type)
         refused = list(decoded.refused)
         events: list[tuple[int, CheckedLabel]] = []
         for index, event in decoded.events:
