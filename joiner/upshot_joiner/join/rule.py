@@ -10,6 +10,7 @@ The events of one label of one prediction, in the order (``observed_at``, ``labe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +84,7 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
     if combine in ("sum", "mean"):
         total = 0.0
         for value in values:
-            total += float(value)
+            total += _number(value)
         if combine == "mean":
             return total / len(values), last.observed_at
         whole = all(isinstance(value, int) for value in values)
@@ -91,8 +92,8 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
     if combine == "first":
         chosen = live[0]
     elif combine in ("min", "max"):
-        best = (min if combine == "min" else max)(float(value) for value in values)
-        chosen = next(event for event in live if float(event.value or 0) == best)
+        best = (min if combine == "min" else max)(_number(value) for value in values)
+        chosen = next(event for event in live if event.value is not None and _number(event.value) == best)
     elif combine == "majority":
         keys = [_vote(event.value) for event in live]
         most = max(keys.count(key) for key in keys)
@@ -105,4 +106,12 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
 
 def _vote(value: Scalar | None) -> tuple[str, object]:
     """1, 1.0 and true are the same vote; "1" is another."""
-    return ("text", value) if isinstance(value, str) else ("number", float(value or 0))
+    return ("text", value) if isinstance(value, str) else ("number", _number(value or 0))
+
+
+def _number(value: Scalar) -> float:
+    """As a float; an integer that no float holds is infinite, as it is in the store."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if isinstance(value, int) and value > 0 else -math.inf
