@@ -265,6 +265,8 @@ def run(open_store: Callable[[], Store], seed: int, n_histories: int, say: Calla
             say(f"pass {number} ({path}): {totals['histories']} histories, {totals['deliveries']} deliveries, "
                 f"{totals['outcomes']} outcomes, {time.monotonic() - began:.0f} s")  # fmt: skip
     finally:
+        if store.is_shared:
+            store.command(f"DROP DATABASE upshot_soak_{os.getpid()} SYNC")
         store.close()
     return {"seed": seed, "seconds": round(time.monotonic() - began, 1), **totals}
 
@@ -285,7 +287,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="upshot-soak-") as folder:
 
         def open_store() -> Store:
-            store = Store.open_server(asked.clickhouse) if asked.clickhouse else Store.open_embedded(Path(folder))
+            if asked.clickhouse:
+                store = Store.open_server(asked.clickhouse, f"upshot_soak_{os.getpid()}")
+            else:
+                store = Store.open_embedded(Path(folder))
             store.migrate("upshot_joiner.store.schema")
             return store
 

@@ -50,6 +50,12 @@ def test_generated_histories_become_what_the_rule_says() -> None:
     assert bit(played())
 
 
+@pytest.mark.timeout(900)
+def test_generated_histories_become_what_the_rule_says_on_a_server(clickhouse: str) -> None:
+    """The same on a real ClickHouse server."""
+    assert bit(played("--clickhouse", clickhouse))
+
+
 def test_the_oracle_tells_what_is_new_from_what_is_repeated() -> None:
     """The first content of an identity is kept; 1, 1.0 and true are different contents."""
     oracle = Oracle({"m": ModelConfig(labels={"a": LabelConfig()})})
