@@ -82,7 +82,7 @@ def server_store(clickhouse: str) -> Iterator[Store]:
     opened.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store(embedded_store: Store) -> Store:
     """A migrated store."""
     return embedded_store
