@@ -11,10 +11,13 @@ The options after ``?`` have kafka-python's names and meaning. The password is n
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 from upshot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["KafkaAddress"]
 
@@ -66,6 +69,29 @@ class KafkaAddress:
         servers = tuple(_server(label, server) for server in parts.netloc.split(","))
         return _agreeing(label, cls(servers, **_options(label, parts.query)))  # type: ignore[arg-type]  # as checked
 
+    def options(self, password: str) -> dict[str, Any]:
+        """This address and a password as options of kafka-python's clients.
+
+        Raises ConfigurationError when they do not go together, or when a file that the address names cannot be used.
+        """
+        if self.has_login != bool(password):
+            raise ConfigurationError(
+                f"url: {self.security_protocol} needs the password as api_key"
+                if self.has_login
+                else "api_key is a password, which needs security_protocol=SASL_SSL (or SASL_PLAINTEXT) in url"
+            )
+        options: dict[str, Any] = {
+            "bootstrap_servers": list(self.servers),
+            "security_protocol": self.security_protocol,
+        }
+        if self.has_login:
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_plain_username"] = self.sasl_plain_username
+            options["sasl_plain_password"] = password
+        if self.has_tls:
+            options["ssl_context"] = _tls(self)
+        return options
+
 
 def _server(label: str, server: str) -> str:
     try:
@@ -116,3 +142,23 @@ def _agreeing(label: str, address: KafkaAddress) -> KafkaAddress:
     if has_tls_options and not address.has_tls:
         raise ConfigurationError(f"{label}: TLS options need security_protocol=SASL_SSL (or SSL)")
     return address
+
+
+def _tls(address: KafkaAddress) -> ssl.SSLContext:
+    """Made once, while somebody is there to be told that a file is missing."""
+    import ssl  # takes a while: only where it is needed
+
+    try:
+        context = ssl.create_default_context(cafile=address.ssl_cafile or None)
+        context.check_hostname = address.ssl_check_hostname
+        if address.ssl_certfile:
+            context.load_cert_chain(address.ssl_certfile, address.ssl_keyfile or None, _no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"url: ssl_cafile, ssl_certfile or ssl_keyfile cannot be used: {why}") from None
+    return context
+
+
+def _no_password() -> str:
+    """In place of OpenSSL's own question on the terminal."""
+    raise ValueError("a key with a password")

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,14 +25,18 @@ from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
-from upshot_joiner.errors import Place, Problem, StoreError
-from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport, exact_json
+from upshot_joiner.errors import Place, Problem, StoreError, StoreUnavailable
+from upshot_joiner.intake import quarantine
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
 from upshot_joiner.intake.decode import Refused
+from upshot_joiner.intake.isolate import isolate
+from upshot_joiner.intake.origin import Origins
+from upshot_joiner.intake.quarantine import Entry
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
 from upshot_joiner.store.served import ServedTables
-from upshot_joiner.writers.arrivals import Arrivals, number_of
+from upshot_joiner.writers.arrivals import Arrivals
 
 _log = logging.getLogger("upshot.intake")
 
@@ -41,8 +45,6 @@ LINGER_S = 0.01
 MAX_GROUP_EVENTS = 20_000
 MAX_WAITING_EVENTS = 200_000
 """Above this, new requests are turned away with 503 and Retry-After: their sender still has them, memory is not a store."""
-MAX_QUARANTINED_BYTES = 64 * 1024
-"""Of one refused payload; the rest of a longer one is cut off."""
 
 PROBE_TIMEOUT_S = 5
 """How long the readiness check waits for the writer."""
@@ -83,6 +85,20 @@ class Answer:
     duplicates: int = 0
     rejected: int = 0
     errors: list[Place] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    """What was rejected, whoever found out; all of it is in quarantine."""
+
+    def add(self, other: Answer) -> None:
+        """Count what another part of the same request became."""
+        self.accepted += other.accepted
+        self.duplicates += other.duplicates
+        self.rejected += other.rejected
+        self.errors += other.errors
+        self.refused += other.refused
+
+
+_Item = tuple["_Batch", int, CheckedPrediction | CheckedLabel | CheckedReport]
+"""One event of a group, with the request it belongs to and its index there."""
 
 
 @dataclass
@@ -92,12 +108,30 @@ class _Batch:
     reports: list[tuple[int, CheckedReport]]
     refused: list[Refused]
     kind: str
+    origins: Origins | None = None
     answer: Answer = field(default_factory=Answer)
     future: Future[Answer] = field(default_factory=Future)
 
     @property
     def events(self) -> int:
         return len(self.predictions) + len(self.labels) + len(self.reports) + len(self.refused)
+
+    @property
+    def items(self) -> list[_Item]:
+        """Its events one by one."""
+        return [(self, index, one) for events in (self.predictions, self.labels, self.reports) for index, one in events]
+
+    def part(self, items: Sequence[_Item], refused: list[Refused]) -> _Batch:
+        """A batch of some of its events."""
+        part = _Batch([], [], [], refused, self.kind, self.origins)
+        for _, index, one in items:
+            if isinstance(one, CheckedPrediction):
+                part.predictions.append((index, one))
+            elif isinstance(one, CheckedLabel):
+                part.labels.append((index, one))
+            else:
+                part.reports.append((index, one))
+        return part
 
 
 @dataclass
@@ -144,18 +178,25 @@ class Committer:
         self._thread.start()
 
     def submit_predictions(
-        self, predictions: list[tuple[int, CheckedPrediction]], refused: list[Refused]
+        self, predictions: list[tuple[int, CheckedPrediction]], refused: list[Refused], origins: Origins | None = None
     ) -> Future[Answer]:
-        """Store predictions, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch(predictions, [], [], refused, "prediction"))
+        """Store predictions, each with its index in the request. The future is done once they are on disk.
 
-    def submit_labels(self, labels: list[tuple[int, CheckedLabel]], refused: list[Refused]) -> Future[Answer]:
+        ``origins`` says where they came from, where the same events can come from there again.
+        """
+        return self._submit(_Batch(predictions, [], [], refused, "prediction", origins))
+
+    def submit_labels(
+        self, labels: list[tuple[int, CheckedLabel]], refused: list[Refused], origins: Origins | None = None
+    ) -> Future[Answer]:
         """Store label events, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch([], labels, [], refused, "label"))
+        return self._submit(_Batch([], labels, [], refused, "label", origins))
 
-    def submit_reports(self, reports: list[tuple[int, CheckedReport]], refused: list[Refused]) -> Future[Answer]:
+    def submit_reports(
+        self, reports: list[tuple[int, CheckedReport]], refused: list[Refused], origins: Origins | None = None
+    ) -> Future[Answer]:
         """Store reports of writers, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch([], [], reports, refused, "writer"))
+        return self._submit(_Batch([], [], reports, refused, "writer", origins))
 
     def run(self, work: Callable[[], T]) -> Future[T]:
         """Run something between two groups, in the writer's thread."""
@@ -254,11 +295,17 @@ class Committer:
         self.failing = ""
 
     def _commit(self, group: list[_Batch]) -> None:
+        given = [list(batch.refused) for batch in group]
         try:
             if self._unfinished:
                 self.recover()
                 self._activity.recount(self._store)
-            self._store_group(group)
+            try:
+                self._store_group(group)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001  # a row that is not taken, or a bug: the others must not pay for it
+                self._store_all_but_poison(group, given, error)
         except StoreError as error:
             self._fail(group, error)
         except Exception as error:  # noqa: BLE001  # the writer must outlive a bug: it fails the group, loudly
@@ -277,7 +324,16 @@ class Committer:
         self._unfinished = True
         self.failing = f"{type(error).__name__}: code {getattr(error, 'code', 0)}"
         _log.error("a group of %d events was not stored (%s)", sum(b.events for b in group), self.failing)
-        # Part of the group may be stored after all; whoever follows the store has to look at it.
+        self._part_may_be_stored(group)
+        for batch in group:
+            batch.future.set_exception(
+                Problem(
+                    503, "store_unavailable", "The store does not take writes now; nothing was stored.", retry_after_s=2
+                )
+            )
+
+    def _part_may_be_stored(self, group: list[_Batch]) -> None:
+        """After a group that failed: whoever follows the store has to look at it."""
         last = self._stamper.last
         for batch in group:
             for _, one in batch.predictions:
@@ -285,12 +341,42 @@ class Committer:
         keys = [one.key for batch in group for _, one in batch.predictions]
         keys += [one.key for batch in group for _, one in batch.labels]
         self._touched(keys, last)
+
+    def _store_all_but_poison(self, group: list[_Batch], given: list[list[Refused]], error: Exception) -> None:
+        """Store a refused group without those rows that are refused by themselves; these go to quarantine.
+
+        ``given``: what of each batch was refused before it came here.
+        """
+        reason = f"{type(error).__name__}: code {getattr(error, 'code', 0)}"
+        _log.error("a group of %d events was refused (%s); looking for the rows", sum(b.events for b in group), reason)
+        self._unfinished = True
+        for batch, refused in zip(group, given, strict=True):
+            batch.refused, batch.answer = refused, Answer()
+        poison = isolate([item for batch in group for item in batch.items], self._store_items, self._try_a_write)
+        for (batch, index, one), _ in poison:
+            batch.refused.append(Refused(index, "store_refused", "", _as_dict(one)))
         for batch in group:
-            batch.future.set_exception(
-                Problem(
-                    503, "store_unavailable", "The store does not take writes now; nothing was stored.", retry_after_s=2
-                )
-            )
+            if batch.refused:
+                part = batch.part([], batch.refused)
+                self._store_group([part])
+                batch.answer.add(part.answer)
+        self._activity.recount(self._store)
+        self._part_may_be_stored(group)
+        _log.error("%d events that the store does not take are in quarantine", len(poison))
+
+    def _store_items(self, items: Sequence[_Item]) -> None:
+        """Store some events of a group that was refused, and add them to the answers of their batches."""
+        if self._unfinished:
+            self.recover()
+        by_batch: dict[int, list[_Item]] = {}
+        for item in items:
+            by_batch.setdefault(id(item[0]), []).append(item)
+        parts = [(some[0][0], some[0][0].part(some, [])) for some in by_batch.values()]
+        self._unfinished = True
+        self._store_group([part for _, part in parts])
+        self._unfinished = False
+        for batch, part in parts:
+            batch.answer.add(part.answer)
 
     def _store_group(self, group: list[_Batch]) -> None:
         for batch in group:
@@ -356,28 +442,13 @@ class Committer:
         refused = [(batch, one) for batch in group for one in batch.refused]
         if not refused:
             return
-        payloads = [one.payload if isinstance(one.payload, dict) else {} for _, one in refused]
-        numbers = [(batch.kind != "writer" and number_of(one)) or ("", None) for batch, one in refused]
-        self._store.insert(
-            "quarantine",
-            pa.table(
-                {
-                    "received_at": pa.array([received] * len(refused), rows.TIME),
-                    "kind": [batch.kind for batch, _ in refused],
-                    "code": [one.code for _, one in refused],
-                    "loc": [one.loc for _, one in refused],
-                    "model": [_short(payload.get("model")) for payload in payloads],
-                    "request_id": [_short(payload.get("request_id")) for payload in payloads],
-                    "payload": [_payload_text(one.payload) for _, one in refused],
-                    "writer_id": [writer_id for writer_id, _ in numbers],
-                    "seq": pa.array([seq for _, seq in numbers], pa.uint64()),
-                }
-            ),
-        )
+        entries = [Entry(batch.kind, one, batch.origins and batch.origins(one.index)) for batch, one in refused]
+        quarantine.keep(self._store, entries, received)
         for batch in group:
             for one in batch.refused:
                 batch.answer.rejected += 1
                 batch.answer.errors.append({"index": one.index, "loc": one.loc, "code": one.code})
+                batch.answer.refused.append(one)
 
     def _report(self, group: list[_Batch], received: datetime) -> None:
         reports = [(batch, report) for batch in group for _, report in batch.reports]
@@ -413,17 +484,8 @@ def _sort_out(
     return new, repeated
 
 
-def _as_dict(one: CheckedPrediction | CheckedLabel) -> dict[str, Any]:
+def _as_dict(one: CheckedPrediction | CheckedLabel | CheckedReport) -> dict[str, Any]:
     return {name: getattr(one.event, name) for name in one.event.__struct_fields__}
-
-
-def _payload_text(payload: Any) -> str:
-    text = payload if isinstance(payload, str) else exact_json(payload)
-    return text.encode("utf-8", "backslashreplace")[:MAX_QUARANTINED_BYTES].decode("utf-8", "ignore")
-
-
-def _short(value: Any) -> str:
-    return value[:512].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else ""
 
 
 def _run(task: _Task) -> None:

@@ -19,6 +19,7 @@ from upshot_joiner.intake.check import (
 )
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.intake.decode import Decoder, Refused, form_of
+from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.repeated_keys import refuse_repeated_keys
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel, CheckedReport)
@@ -88,17 +89,19 @@ class Receiver:
                 refused.append(Refused(index, reason.code, reason.loc, _content(report)))
         return Received(reports, refused)
 
-    def submit_predictions(self, received: Received[CheckedPrediction]) -> Future[Answer]:
+    def submit_predictions(
+        self, received: Received[CheckedPrediction], origins: Origins | None = None
+    ) -> Future[Answer]:
         """Queue them for the writer; the future is done when they are on disk."""
-        return self._committer.submit_predictions(received.events, received.refused)
+        return self._committer.submit_predictions(received.events, received.refused, origins)
 
-    def submit_labels(self, received: Received[CheckedLabel]) -> Future[Answer]:
+    def submit_labels(self, received: Received[CheckedLabel], origins: Origins | None = None) -> Future[Answer]:
         """Queue them for the writer; the future is done when they are on disk."""
-        return self._committer.submit_labels(received.events, received.refused)
+        return self._committer.submit_labels(received.events, received.refused, origins)
 
-    def submit_reports(self, received: Received[CheckedReport]) -> Future[Answer]:
+    def submit_reports(self, received: Received[CheckedReport], origins: Origins | None = None) -> Future[Answer]:
         """Queue them for the writer; the future is done when they are on disk."""
-        return self._committer.submit_reports(received.events, received.refused)
+        return self._committer.submit_reports(received.events, received.refused, origins)
 
 
 def _content(event: Prediction | LabelEvent | WriterReport) -> dict[str, Any]:

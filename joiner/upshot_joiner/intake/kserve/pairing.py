@@ -20,13 +20,14 @@ from typing import Any
 from upshot_joiner.clock import Clock
 from upshot_joiner.errors import Place, Problem, StoreError
 from upshot_joiner.intake.check import CheckedPrediction, NotAccepted
-from upshot_joiner.intake.committer import MAX_QUARANTINED_BYTES, Answer, Committer
+from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.kserve.cloudevent import Decoded
 from upshot_joiner.intake.kserve.halves import Halves, Key, Known, Stored
 from upshot_joiner.intake.kserve.inference import SIDES, Half, half_of
 from upshot_joiner.intake.kserve.made import kept_event, kept_half, made_of
 from upshot_joiner.intake.kserve.naming import Naming
+from upshot_joiner.intake.quarantine import MAX_PAYLOAD_BYTES
 from upshot_joiner.store.client import Store
 
 _log = logging.getLogger("upshot.intake")
@@ -295,7 +296,7 @@ class Pairing:
         until = self._clock.now() - self._rules.wait
         surplus = self._halves.surplus_until(self._rules.most, waiting)
         while expired := self._halves.oldest(
-            max(until, surplus) if surplus else until, MAX_GROUP, MAX_QUARANTINED_BYTES
+            max(until, surplus) if surplus else until, MAX_GROUP, MAX_PAYLOAD_BYTES
         ):
             refused = [
                 Refused(i, "unpaired", _other(one.key)[1], kept_half(one.half, self._naming))

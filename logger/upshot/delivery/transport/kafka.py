@@ -55,7 +55,6 @@ from kafka.net.selector import NetworkSelector
 from upshot.delivery.batch import Batch, Kind
 from upshot.delivery.transport.contract import Receipt
 from upshot.errors import (
-    ConfigurationError,
     PayloadTooLargeError,
     PermanentError,
     TransientError,
@@ -105,7 +104,7 @@ class KafkaTransport:
     """
 
     def __init__(self, url: str, api_key: str, request_timeout_s: float) -> None:
-        self._config = _config(KafkaAddress.parse("url", url), api_key) | {
+        self._config = KafkaAddress.parse("url", url).options(api_key) | {
             # A request that nobody answers is asked again of whoever leads by then, by the same producer, so that it is
             # stored once. The library's own bound on delivery is out of the way: ours comes first.
             "request_timeout_ms": max(500, int(500 * request_timeout_s)),
@@ -310,45 +309,6 @@ def _verdict(error: Exception) -> TransportError:
 def _is_untrusted(error: BaseException) -> bool:
     """Whether a certificate was refused; the library keeps that only as the context of its own error."""
     return isinstance(error.__context__, ssl.SSLCertVerificationError)
-
-
-def _config(address: KafkaAddress, password: str) -> dict[str, Any]:
-    """The address and the password as options of KafkaProducer."""
-    if address.has_login != bool(password):
-        raise ConfigurationError(
-            f"url: {address.security_protocol} needs the password as api_key"
-            if address.has_login
-            else "api_key is a password, which needs security_protocol=SASL_SSL (or SASL_PLAINTEXT) in url"
-        )
-    config: dict[str, Any] = {
-        "bootstrap_servers": list(address.servers),
-        "security_protocol": address.security_protocol,
-    }
-    if address.has_login:
-        config["sasl_mechanism"] = address.sasl_mechanism
-        config["sasl_plain_username"] = address.sasl_plain_username
-        config["sasl_plain_password"] = password
-    if address.has_tls:
-        config["ssl_context"] = _tls(address)
-    return config
-
-
-def _tls(address: KafkaAddress) -> ssl.SSLContext:
-    """Made once, while somebody is there to be told that a file is missing."""
-    try:
-        context = ssl.create_default_context(cafile=address.ssl_cafile or None)
-        context.check_hostname = address.ssl_check_hostname
-        if address.ssl_certfile:
-            context.load_cert_chain(address.ssl_certfile, address.ssl_keyfile or None, _no_password)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"url: ssl_cafile, ssl_certfile or ssl_keyfile cannot be used: {why}") from None
-    return context
-
-
-def _no_password() -> str:
-    """In place of OpenSSL's own question on the terminal."""
-    raise ValueError("a key with a password")
 
 
 def _keep_quiet() -> None:
