@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from upshot import __version__
+from upshot.errors import ConfigurationError
 from upshot_joiner.errors import Problem, StoreLocked
 from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.hooks_command import hooks
@@ -72,6 +73,40 @@ def demo(context: typer.Context) -> None:
     from upshot_server.demo.command import main as run_demo  # needs scikit-learn and the flights
 
     raise typer.Exit(run_demo(context.args))
+
+
+@app.command()
+def work(
+    clickhouse: Annotated[str, typer.Option(envvar="UPSHOT_CLICKHOUSE_URL", help="http(s)://USER:PASSWORD@HOST:PORT")],
+    kafka: Annotated[
+        str, typer.Option(envvar="UPSHOT_KAFKA", help="HOST:PORT[,HOST:PORT], or kafka://… with options.")
+    ],
+    password: Annotated[
+        str, typer.Option(envvar="UPSHOT_KAFKA_PASSWORD", help="For SASL; better as the variable.", show_default=False)
+    ] = "",
+    group: Annotated[str, typer.Option(help="Consumer group that the workers share.")] = "upshot",
+    health_port: Annotated[
+        int | None, typer.Option(help="Port on 127.0.0.1 for /healthz, /readyz and /v1/status.")
+    ] = None,
+    max_refused: Annotated[
+        int, typer.Option(min=1, help="A partition stops when more items than this are refused in a row.")
+    ] = 1000,
+    max_refused_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="It stops when more than this share of the last 5,000 items is.")
+    ] = 0.5,
+    session_timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a silent worker is taken for dead.")
+    ] = 45.0,
+) -> None:
+    """Consume predictions and labels from Kafka into the store; run any number of these."""
+    from upshot_joiner.intake.kafka.poison import PoisonLimit  # loads the driver: only where it is needed
+    from upshot_joiner.worker import WorkerSettings
+    from upshot_server.work import WorkOptions, kafka_address, run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    limit = PoisonLimit(max_consecutive=max_refused, max_ratio=max_refused_share)
+    settings = WorkerSettings(limit=limit)
+    run(WorkOptions(clickhouse, kafka_address(kafka), password, group, session_timeout, health_port, settings))
 
 
 @app.command()
@@ -140,7 +175,7 @@ def main() -> None:
         app()
     except ServerRefused as error:
         _fail(str(error))
-    except (Problem, StoreLocked) as error:
+    except (Problem, StoreLocked, ConfigurationError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(error.strerror or str(error))

@@ -20,7 +20,7 @@ ORDER = list(FOLDERS)
 BORDERS = {
     "clickhouse_connect": {"joiner/upshot_joiner/store/driver.py"},
     "chdb": set(),
-    "kafka": {"logger/upshot/delivery/transport/kafka.py"},
+    "kafka": {"logger/upshot/delivery/transport/kafka.py", "joiner/upshot_joiner/intake/kafka/client.py"},
     "evidently": {"monitoring/upshot_monitoring/reports/evidently_worker.py"},
     "feast": set(),
     "mlflow": {"logger/upshot/integrations/mlflow.py"},

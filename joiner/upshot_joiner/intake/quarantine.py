@@ -13,14 +13,14 @@ from upshot_joiner.intake.check import exact_json
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.origin import Origin
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys, key_bytes
 from upshot_joiner.store.rows import KEY, TIME
 from upshot_joiner.writers.arrivals import number_of
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 """Of one refused payload; the rest of a longer one is cut off."""
 
-_KNOWN = "SELECT entry_id FROM quarantine WHERE entry_id IN (SELECT toUInt128(arrayJoin({ids:Array(String)})))"
+_KNOWN = "SELECT entry_id FROM quarantine WHERE entry_id IN ($keys)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def payload_text(payload: Any) -> bytes:
 
 
 def _known(store: Store, entry_ids: list[int]) -> set[int]:
-    return {entry_id for (entry_id,) in store.query(_KNOWN, {"ids": [str(entry_id) for entry_id in entry_ids]})}
+    return {entry_id for (entry_id,) in store.query(_KNOWN, keys=Keys(entry_ids))}
 
 
 def _rows(entries: list[tuple[Entry, Origin]], received: datetime) -> pa.Table:

@@ -35,6 +35,7 @@ COMMIT_EVERY_S = 0.5
 COMMIT_TIMEOUT_S = 3.0
 LOOK_FOR_ENDS_EVERY_S = 5.0
 SAY_AGAIN_EVERY_S = 60.0
+REPORT_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class _Said:
 
     at: dict[str, float] = field(default_factory=dict)
 
-    def may(self, what: str, now: float) -> bool:
-        if now - self.at.get(what, -SAY_AGAIN_EVERY_S) < SAY_AGAIN_EVERY_S:
+    def may(self, what: str, now: float, every_s: float = SAY_AGAIN_EVERY_S) -> bool:
+        if what in self.at and now - self.at[what] < every_s:
             return False
         self.at[what] = now
         return True
@@ -336,3 +337,5 @@ class KafkaIntake:
             kafka=self._kafka.why or self._letters.why or None,
             counters=self._counters.copy(),
         )
+        if self._said.may("report", self._monotonic(), REPORT_EVERY_S):
+            _log.info("%s", self._status.sentence)

@@ -55,6 +55,17 @@ class Status:
         reasons = [reason for reason in (self.store, self.kafka) if reason]
         return reasons + [f"{lane.partition} is stopped: {lane.stopped}" for lane in self.partitions if lane.stopped]
 
+    @property
+    def sentence(self) -> str:
+        """For the log."""
+        lags = [lane.lag for lane in self.partitions if lane.lag is not None]
+        paused = sum(lane.is_paused for lane in self.partitions)
+        return (
+            f"{len(self.partitions)} partitions ({paused} paused), lag {sum(lags)} messages, "
+            f"{sum(lane.in_flight for lane in self.partitions)} events in flight; since the start "
+            f"{self.counters.accepted} accepted, {self.counters.duplicates} duplicates, {self.counters.refused} refused"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"reasons": self.reasons, **asdict(self)}

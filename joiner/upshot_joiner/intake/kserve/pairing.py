@@ -295,9 +295,7 @@ class Pairing:
         self._may_wait = waiting > 0
         until = self._clock.now() - self._rules.wait
         surplus = self._halves.surplus_until(self._rules.most, waiting)
-        while expired := self._halves.oldest(
-            max(until, surplus) if surplus else until, MAX_GROUP, MAX_PAYLOAD_BYTES
-        ):
+        while expired := self._halves.oldest(max(until, surplus) if surplus else until, MAX_GROUP, MAX_PAYLOAD_BYTES):
             refused = [
                 Refused(i, "unpaired", _other(one.key)[1], kept_half(one.half, self._naming))
                 for i, one in enumerate(expired)
