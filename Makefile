@@ -25,6 +25,9 @@ e2e: $(VENV)/.installed   ## only the tests in a real browser
 test-power: $(VENV)/.installed ## cut the power under the logger's spool, as root (ARGS="--cuts 100")
 	$(BIN)/python -m tests.faults.power_cut $(ARGS)
 
+test-power-server: $(VENV)/.installed ## cut the power under the server's store, as root (ARGS="--cuts 100")
+	$(BIN)/python -m tests.faults.power_cut_server $(ARGS)
+
 soak: $(VENV)/.installed ## play generated histories against the rule (ARGS="--histories 10000 --seed 1")
 	$(BIN)/python -m tests.joiner.soak $(ARGS)
 
@@ -66,4 +69,4 @@ $(FEAST)/.installed: requirements-feast.lock | $(VENV)/bin/uv
 	@$(BIN)/uv pip install -q --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
 	@touch $@
 
-.PHONY: help run test soak test-power e2e check format bench lock clean
+.PHONY: help run test soak test-power test-power-server e2e check format bench lock clean

@@ -35,24 +35,21 @@ class RunningServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        with (self.data.parent / "server.log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "upshot_server",
-                    "up",
-                    "--data",
-                    self.data,
-                    "--port",
-                    str(self.port),
-                    *self._options,
-                ],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "UPSHOT_URL": self.url},
+                self.command(), stdout=log, stderr=log, env={**os.environ, "UPSHOT_URL": self.url}
             )
         eventually(self._answers, START_TIMEOUT_S)
+
+    def command(self) -> list[str]:
+        """What is run."""
+        up = [sys.executable, "-m", "upshot_server", "up", "--data", str(self.data), "--port", str(self.port)]
+        return [*up, *self._options]
+
+    @property
+    def log_file(self) -> Path:
+        """Where it writes its log."""
+        return self.data.parent / "server.log"
 
     def kill(self) -> None:
         """kill -9."""
@@ -91,7 +88,7 @@ class RunningServer:
     @property
     def log(self) -> str:
         """What it wrote so far."""
-        return (self.data.parent / "server.log").read_text()
+        return self.log_file.read_text()
 
     def post(self, path: str, content: Any, **headers: str) -> httpx.Response:
         """POST a JSON document."""

@@ -152,6 +152,31 @@ def report(
     _fail_unless_done(found)
 
 
+@app.command()
+def verify(
+    model: Annotated[str | None, typer.Option(help="Only this model's predictions and outcomes.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only where something came after (RFC 3339 with offset).")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Count again what is stored, repair what is wrong, and wait for it. Ends with 1 when something could not be repaired."""
+    asked = {name: value for name, value in (("model", model), ("since", since)) if value is not None}
+    with ServerClient(url) as server:
+        round_ = server.post("/v1/verify", asked)
+        found = _wait(server, f"/v1/verify/{round_['id']}", "verifying", as_json)
+    if as_json:
+        _print_json(found)
+    elif found["status"] == "done":
+        for what in ("predictions", "outcomes", "orphans"):
+            counts = found[what]
+            _out.print(
+                f"{what}: {counts['checked']:,} looked at, {counts['wrong']:,} wrong, {counts['repaired']:,} repaired"
+            )
+    _fail_unless_done(found)
+    if any(found[what]["wrong"] > found[what]["repaired"] for what in ("predictions", "outcomes", "orphans")):
+        sys.exit(1)
+
+
 @references.command("add")
 def reference_add(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Parquet file of the training set.")],

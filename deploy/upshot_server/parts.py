@@ -9,6 +9,7 @@ from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Clock, Stamper
 from upshot_joiner.config import ConfigStore, ModelConfig, read_config_file
+from upshot_joiner.conservation import Conservation
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
@@ -24,6 +25,7 @@ from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
+from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
 from upshot_joiner.writers.arrivals import Arrivals
 from upshot_monitoring.monitor import Monitor
@@ -53,6 +55,8 @@ class Parts:
     stories: Stories
     coverage: Coverage
     exporter: Exporter
+    verifier: Verifier
+    conservation: Conservation
     monitor: Monitor
 
     @classmethod
@@ -96,6 +100,9 @@ class Parts:
             stories = Stories(store, served, configs, clock)
             coverage = Coverage(store, served, activity, configs, clock)
             exporter = Exporter(store, served, configs, clock, stamper, committer.barrier, settings.exports_dir)
+            # store ⇄ what follows from it
+            verifier = Verifier(store, served, configs, joiner, committer, changes, clock, settings.verify_every_s)
+            conservation = Conservation(store, served, committer, joiner, writers)
         except BaseException:
             store.close()
             raise
@@ -117,6 +124,8 @@ class Parts:
             stories,
             coverage,
             exporter,
+            verifier,
+            conservation,
             monitor,
         )
         arrivals.start()
@@ -126,12 +135,14 @@ class Parts:
         pairing.start()
         monitor.start()
         exporter.start()
+        verifier.start()
         for model, config in configured.items():
             parts.configure(model, config)
         return parts
 
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
+        self.verifier.close()
         self.exporter.close()
         self.pairing.close()
         self.committer.close()

@@ -44,6 +44,9 @@ class Settings(BaseModel):
     label_auth: Literal["optional", "required"] = "optional"
     """Whether a label without a signature and without a key is refused."""
 
+    verify_every_s: float = Field(default=3600, ge=0, allow_inf_nan=False)
+    """How often everything that is stored is counted again, in the background; 0: only when asked."""
+
     @property
     def exports_dir(self) -> Path:
         """The folder below which exports are written, and nowhere else."""
@@ -67,7 +70,7 @@ def from_environment(**given: object) -> Settings:
     """
     variables = {"data_dir": "UPSHOT_DATA", "port": "UPSHOT_PORT", "config_file": "UPSHOT_CONFIG"}
     variables |= {name: f"UPSHOT_{name.upper()}" for name in ("kserve_wait_s", "kserve_model", "kserve_request_id")}
-    variables |= {name: f"UPSHOT_{name.upper()}" for name in ("label_secrets_file", "label_auth")}
+    variables |= {name: f"UPSHOT_{name.upper()}" for name in ("label_secrets_file", "label_auth", "verify_every_s")}
     values: dict[str, object] = {
         name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)
     }

@@ -35,15 +35,18 @@ def test_every_promise_names_tests_that_exist() -> None:
 
 def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
     """docs/api.md lists exactly the routes of the API."""
-    from upshot_server.routes import cloudevents, exports, health, intake, models, monitoring, writers
+    from upshot_server.routes import cloudevents, exports, health, intake, models, monitoring, verify, writers
 
     nothing = None
     served = set()
-    for routes in (intake, cloudevents, writers, models, monitoring, exports, health):
+    for routes in (intake, cloudevents, writers, models, monitoring, exports, health, verify):
         for route in routes.router(nothing).routes:  # type: ignore[attr-defined]
             path = re.sub(r"\{model:path\}", "{model}", route.path)
             path = (
-                re.sub(r"\{(\w+):path\}", r"{\1}", path).replace("{export_id}", "{id}").replace("{report_id}", "{id}")
+                re.sub(r"\{(\w+):path\}", r"{\1}", path)
+                .replace("{export_id}", "{id}")
+                .replace("{report_id}", "{id}")
+                .replace("{round_id}", "{id}")
             )
             served |= {(method, path) for method in route.methods}
     text = (ROOT / "docs/api.md").read_text("utf-8")

@@ -14,6 +14,7 @@ import pytest
 from kafka.consumer.fetcher import ConsumerRecord
 
 import upshot
+from tests.faults.books import assert_books_balance
 from tests.logger.collector import balance, decode
 from tests.running import RunningServer
 from tests.running_kafka import RunningKafka, messages
@@ -117,6 +118,7 @@ def test_a_broker_killed_under_load_loses_nothing_and_nothing_is_seen_twice(own_
     assert model["predictions"] == len(logged)
     (label,) = server.http.get("/v1/models/m/labels").json()["labels"]
     assert (label["predictions"], label["labelled"]) == (len(logged), len(logged))
+    assert_books_balance(server)
     for n in rng.sample(range(len(logged)), 20):
         story = server.story(f"r{n}")
         assert [found["features"] for found in story["predictions"]] == [{"n": n}]

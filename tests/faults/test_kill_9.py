@@ -9,6 +9,7 @@ import time
 import httpx
 import pyarrow.parquet as pq
 
+from tests.faults.books import assert_books_balance
 from tests.running import RunningServer
 
 KILLS = 6
@@ -61,3 +62,5 @@ def test_acknowledged_events_survive_kill_9_at_any_moment(server: RunningServer)
     assert server.http.get("/v1/models").json()["models"][0]["predictions"] == len(rows)
     [label] = server.http.get("/v1/models/m/labels").json()["labels"]
     assert label["labelled"] == sum(row["label_state__label"] == "labelled" for row in rows)
+    books = assert_books_balance(server)
+    assert books["stored"]["predictions"] == len(rows)

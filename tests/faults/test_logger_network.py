@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import upshot
+from tests.faults.books import assert_books_balance
 from tests.faults.logger_service import Board
 from tests.faults.proxy import Proxy
 from tests.logger.collector import Collector, Reply, balance, eventually
@@ -49,6 +50,8 @@ def test_lost_answers_make_duplicates_that_nobody_sees(server: RunningServer) ->
     for request_id, n in (("r0-0", 0), ("r25-5", 255), ("r49-9", 499)):
         [told] = server.story(request_id)["predictions"]
         assert told["features"] == {"n": n}
+    books = assert_books_balance(server)
+    assert books["stored"]["predictions"] == books["writers"]["received"] == 501
 
 
 # ---- F14 -----------------------------------------------------------------------------------------------------------------
@@ -184,6 +187,7 @@ def test_a_server_that_was_stopped_is_not_run_over_when_it_goes_on(stopped_for_s
     server.until_joined()
     [model] = server.http.get("/v1/models").json()["models"]
     assert model["predictions"] == n
+    assert assert_books_balance(server)["writers"]["next_seq"] == n
 
 
 # ---- F19 -----------------------------------------------------------------------------------------------------------------

@@ -77,6 +77,18 @@ def test_an_export_of_a_model_that_never_served_has_no_rows(server: RunningServe
     assert (manifest["rows"], manifest["states"], manifest["files"][0]["rows"]) == (0, {}, 0)
 
 
+def test_verify_counts_again_and_says_what_it_found(server: RunningServer) -> None:
+    done = upshot(server, "verify", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["status"], found["outcomes"]["checked"], found["predictions"]["checked"]) == ("done", 600, 600)
+    assert [found[what]["wrong"] for what in ("outcomes", "orphans", "predictions")] == [0, 0, 0]
+    told = upshot(server, "verify", "--model", "shop/fraud", "--since", "2020-01-01T00:00:00Z")
+    assert (told.returncode, "outcomes: 600 looked at, 0 wrong, 0 repaired" in told.stdout) == (0, True), told.stderr
+    assert "No prediction and no configuration" in upshot(server, "verify", "--model", "nobody").stderr
+    assert server.http.get("/v1/status").json()["verifier"]["rounds"] == 2
+
+
 def test_export_prints_one_json_document_and_nothing_else(server: RunningServer) -> None:
     done = upshot(server, "export", "--model", "shop/fraud", "--json")
     assert json.loads(done.stdout)["manifest"]["rows"] == 600

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from tests.faults.books import assert_books_balance
 from tests.running import RunningServer
 from tests.server import model_service
 from tests.waiting import eventually
@@ -140,6 +141,8 @@ def test_every_prediction_is_exported_once_as_served_with_its_right_label(
     labels = server.http.get("/v1/models/clicks/labels").json()
     [click] = labels["labels"]
     assert (click["labelled"], click["pending"], click["orphans"], click["coverage"]) == (ROWS, 0, 0, 1.0)
+    books = assert_books_balance(server)
+    assert (books["stored"]["predictions"], books["stored"]["orphans"]) == (ROWS, 0)
 
 
 def test_an_export_as_of_a_moment_is_the_same_bytes_after_more_labels_came(server: RunningServer) -> None:

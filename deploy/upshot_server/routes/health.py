@@ -37,6 +37,7 @@ def router(parts: Parts) -> APIRouter:
                 "requests_to_join": parts.joiner.behind,
                 "requests_not_joinable": parts.joiner.failed,
                 "writer_failing": parts.committer.failing or None,
+                "verifier": parts.verifier.told(),
             }
         )
 

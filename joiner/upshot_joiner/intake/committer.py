@@ -32,6 +32,7 @@ from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.isolate import isolate
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.quarantine import Entry
+from upshot_joiner.intake.tally import Tally
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
@@ -167,6 +168,7 @@ class Committer:
         self._waiting_lock = threading.Lock()
         self._closed = False
         self._unfinished = False
+        self.tally = Tally()
         self.failing: str = ""
         """Why the last group could not be stored; empty while all is well."""
         if self.recover():
@@ -254,6 +256,7 @@ class Committer:
                     503, "overloaded", "Too many events are waiting to be stored; try again soon.", retry_after_s=1
                 )
             self._waiting += batch.events
+        self.tally.given(batch.kind, batch.events, batch.future)
         self._queue.put(batch)
         return batch.future
 

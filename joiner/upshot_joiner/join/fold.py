@@ -24,6 +24,9 @@ SPINE_OF_REQUEST = (
 EVENTS_OF_REQUEST = (
     "SELECT * FROM label_events FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
 )
+# ... of the request keys from one to another,
+SPINE_OF_RANGE = "SELECT * FROM predictions FINAL WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128}"
+EVENTS_OF_RANGE = "SELECT * FROM label_events FINAL WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128}"
 # ... of one model, wholly.
 SPINE_OF_MODEL = "SELECT * FROM predictions FINAL WHERE model = {model:String}"
 EVENTS_OF_MODEL = (

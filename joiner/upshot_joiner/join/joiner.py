@@ -210,4 +210,7 @@ class Joiner:
         if self._keys and force:
             return
         self._noted = time.monotonic()
-        progress.note(self._store, "join", to_micros(until))
+        try:
+            progress.note(self._store, "join", to_micros(until))
+        except StoreError as error:  # the next note says the same, and until then a restart looks up more than it must
+            _log.warning("how far the joiner is could not be noted (code %d)", error.code)

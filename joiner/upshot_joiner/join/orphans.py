@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pyarrow as pa
 
 from upshot_joiner.join import fold
@@ -10,15 +12,27 @@ from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys, key_bytes
 
-_EVENTS = f"""
+_EVENTS = """
 SELECT
   e.request_key AS request_key, e.request_id AS request_id, e.label_id AS label_id, toString(any(e.name)) AS name,
   toString(any(e.model)) AS model, any(e.received_at) AS received_at,
   countIf(p.request_id IS NOT NULL AND (e.model = '' OR e.model = p.model)) = 0 AS waiting
-FROM ({fold.EVENTS_OF_BATCH}) AS e
-LEFT JOIN ({fold.SPINE_OF_BATCH}) AS p
+FROM ($events) AS e
+LEFT JOIN ($spine) AS p
   ON e.request_key = p.request_key AND e.request_id = p.request_id AND e.item_id = p.item_id
 GROUP BY request_key, request_id, label_id
+"""
+_EVENTS_OF_BATCH = _EVENTS.replace("$events", fold.EVENTS_OF_BATCH).replace("$spine", fold.SPINE_OF_BATCH)
+_WAITING_OF_RANGE = (
+    f"SELECT request_key, request_id, label_id FROM ({_EVENTS}) WHERE waiting".replace("$events", fold.EVENTS_OF_RANGE)
+).replace("$spine", fold.SPINE_OF_RANGE)
+_COUNT_OF_RANGE = (
+    f"SELECT count(), countIf(NOT waiting) FROM ({_EVENTS})".replace("$events", fold.EVENTS_OF_RANGE)
+).replace("$spine", fold.SPINE_OF_RANGE)
+_LISTED_OF_RANGE = """
+SELECT request_key, request_id, label_id
+FROM orphans FINAL
+WHERE waiting AND request_key BETWEEN {first:UInt128} AND {last:UInt128}
 """
 _LISTED = """
 SELECT request_key, request_id, label_id
@@ -27,12 +41,40 @@ WHERE waiting AND request_key IN ($keys)
 """
 
 
+Identity = tuple[int, str, str]
+"""Of a label event: request key, request ID, label ID."""
+
+
 def events_of_batch(store: Store, keys: Keys) -> list[LabelEventSeen]:
     """The label events of a batch of keys, and which of them wait."""
     return [
         LabelEventSeen((key, request_id, label_id), name, model, received_at, bool(waiting))
-        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS, keys=keys)
+        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS_OF_BATCH, keys=keys)
     ]
+
+
+def waiting_and_listed(store: Store, first: int, last: int) -> tuple[set[Identity], set[Identity]]:
+    """Of the request keys from ``first`` to ``last``: the label events that wait, and those that are listed as waiting."""
+    params: dict[str, object] = {"first": first, "last": last}
+    waiting = {(key, request_id, label_id) for key, request_id, label_id in store.query(_WAITING_OF_RANGE, params)}
+    listed = {(key, request_id, label_id) for key, request_id, label_id in store.query(_LISTED_OF_RANGE, params)}
+    return waiting, listed
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Label events of a range of keys: all, those whose prediction is known, and those that are listed as orphans."""
+
+    events: int
+    joined: int
+    listed: int
+
+
+def count(store: Store, first: int, last: int) -> Counts:
+    """Count the label events of the request keys from ``first`` to ``last``."""
+    params: dict[str, object] = {"first": first, "last": last}
+    [(events, joined)] = store.query(_COUNT_OF_RANGE, params)
+    return Counts(int(events), int(joined), len(store.query(_LISTED_OF_RANGE, params)))
 
 
 def update(store: Store, events: list[LabelEventSeen], version: int, keys: Keys) -> None:

@@ -1,0 +1,234 @@
+"""The parts die between any two of their steps (rows F15, F21, F30), or the store fails now and then, and nothing shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.joiner.conftest import Line
+from tests.joiner.failing_store import DyingStore, FlakyStore
+from tests.joiner.histories import make_world
+from tests.joiner.soak import differences, play
+from tests.waiting import eventually
+from upshot_joiner.config import LabelConfig, ModelConfig
+from upshot_joiner.conservation import Conservation
+from upshot_joiner.errors import Problem, StoreError
+from upshot_joiner.join import joiner as joiner_module
+from upshot_joiner.join import rule
+from upshot_joiner.store.client import Store
+from upshot_joiner.writers.answers import WriterAnswers
+
+MAX_CALLS = 60
+"""No group takes so many statements: a test that comes here would not have ended otherwise."""
+
+
+def books(line: Line) -> dict[str, Any]:
+    """The books of parts that are open and idle."""
+    assert line.joiner.wait_until_idle(30)
+    writers = WriterAnswers(line.store, line.arrivals)
+    return Conservation(line.store, line.served, line.committer, line.joiner, writers).books()
+
+
+def rows_of(store: Store, model: str) -> list[tuple[str, str, int]]:
+    """Each outcome of a model as a reader sees it: request, value, how often."""
+    return store.query(
+        "SELECT request_id, any(value_text), count() FROM outcomes FINAL WHERE model = {m:String} GROUP BY request_id "
+        "ORDER BY request_id",
+        {"m": model},
+    )
+
+
+@pytest.mark.timeout(900)  # some thirty lives
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(store: Store, fresh: str, after: bool) -> None:
+    """F15, F21: of what was answered nothing is lost, of what was sent again nothing is there twice, and the books balance."""
+    deaths = 0
+    for at_call in range(1, MAX_CALLS):
+        model = f"{fresh}-{at_call}"
+        ids = [f"{model}-{n}" for n in range(3)]
+        predictions = [{"request_id": id_, "model": model, "features": {"x": 1, f"f{at_call}": 2.5}} for id_ in ids]
+        labels = [{"request_id": id_, "value": n, "label_id": "l"} for n, id_ in enumerate(ids)]
+        dying = DyingStore(store)
+        line = Line.open(
+            dying, touched=lambda _keys, _received: None
+        )  # the joiner does nothing: these deaths are the writer's
+        dying.arm(at_call, after=after)
+        answered = []
+        for send in (lambda line=line, p=predictions: line.predict(*p), lambda line=line, e=labels: line.label(*e)):
+            with contextlib.suppress(Problem):
+                answered.append(send().accepted)
+        died = dying.is_dead
+        dying.is_dead = True
+        line.close()
+        again = Line.open(store)
+        try:
+            found = again.store.query(
+                "SELECT uniqExact(request_id), count() FROM predictions FINAL WHERE model = {m:String}", {"m": model}
+            )
+            assert found[0] in ((0, 0), (3, 3)), "a group is there wholly or not at all"
+            assert found[0] == (3, 3) or not answered, "what was answered is stored"
+            for answer in (again.predict(*predictions), again.label(*labels)):
+                assert (answer.accepted + answer.duplicates, answer.rejected) == (3, 0)
+            assert again.joiner.wait_until_idle(30)
+            assert rows_of(store, model) == [(id_, str(n), 1) for n, id_ in enumerate(ids)]
+            assert again.activity.predictions(model) == 3
+            if not died:
+                assert books(again)["differences"] == []
+        finally:
+            again.close()
+        deaths += died
+        if not died:
+            break
+    assert deaths >= 5, "the writer took fewer statements than it has"
+    assert not died
+
+
+@pytest.mark.parametrize("few_keys", [joiner_module.FEW_KEYS, -1], ids=["in Python", "in SQL"])
+@pytest.mark.timeout(900)  # some thirty lives
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+def test_the_joiner_dies_between_any_two_steps(
+    store: Store, fresh: str, after: bool, few_keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F30: whoever reads meanwhile sees each prediction once, with the old value or the new; the next life finishes it."""
+    monkeypatch.setattr(joiner_module, "FEW_KEYS", few_keys)
+    deaths = 0
+    for at_call in range(1, MAX_CALLS):
+        model = f"{fresh}-{at_call}"
+        ids = [f"{model}-{n}" for n in range(3)]
+        line = Line.open(store)
+        line.predict(*({"request_id": id_, "model": model} for id_ in ids[:2]))
+        line.label(*({"request_id": id_, "value": "old", "label_id": "old", "observed_at": 1e9} for id_ in ids))
+        assert line.joiner.wait_until_idle(30)
+        line.close()
+        dying = DyingStore(store)
+        line = Line.open(store, touched=lambda _keys, _received: None)
+        line.predict({"request_id": ids[2], "model": model})
+        line.label(*({"request_id": id_, "value": "new", "label_id": "new"} for id_ in ids))
+        line.close()
+        dying.arm(at_call, after=after)
+        try:
+            half = Line.open(dying)  # finds what was not joined, and dies on the way
+        except StoreError:
+            died = dying.is_dead
+        else:
+            eventually(lambda dying=dying, half=half: dying.is_dead or half.joiner.wait_until_idle(0.0), 20)
+            died, dying.is_dead = dying.is_dead, True
+            half.close()
+        seen = rows_of(store, model)
+        assert all(n == 1 for _, _, n in seen)
+        assert {request_id for request_id, _, _ in seen} >= set(ids[:2])
+        assert {value for request_id, value, _ in seen if request_id in ids[:2]} <= {"old", "new"}
+        again = Line.open(store)
+        try:
+            assert again.joiner.wait_until_idle(30)
+            assert rows_of(store, model) == [(id_, "new", 1) for id_ in ids]
+            if not died:
+                assert books(again)["differences"] == []
+        finally:
+            again.close()
+        deaths += died
+        if not died:
+            break
+    assert deaths >= 5
+    assert not died
+
+
+def test_histories_come_true_over_a_store_that_fails(store: Store, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F21, F23: every tenth statement fails, before or after it was done; senders send again, the joiner tries again."""
+    monkeypatch.setattr(joiner_module, "RETRY_S", 0.01)
+    rng = random.Random(fresh)
+    flaky = FlakyStore(store, rng, share=0.0)
+    world = make_world(fresh, 60)
+    line, oracle = play(flaky, world, rng, calm=lambda calm: setattr(flaky, "share", 0.0 if calm else 0.1))
+    try:
+        assert differences(line, world, oracle, rng) == []
+        assert books(line)["differences"] == []
+    finally:
+        line.close()
+    assert flaky.failed > 20, "the store failed too seldom for the run to say anything"
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_thousand_labels_of_one_prediction(store: Store, line: Line, fresh: str, repeats: int) -> None:
+    """F32: each counts, once, in whatever order they come; half of them before their prediction."""
+    line.configs.put(fresh, ModelConfig(labels={"label": LabelConfig(combine="sum")}))
+    labels = [
+        {"request_id": fresh, "value": n, "label_id": str(n), "observed_at": 1.6e9 + n % 7} for n in range(1000)
+    ] * repeats
+    random.Random(fresh).shuffle(labels)
+    line.label(*labels[: len(labels) // 2])
+    line.predict({"request_id": fresh, "model": fresh})
+    line.label(*labels[len(labels) // 2 :])
+    assert line.outcomes(fresh) == [("", "", "label", "labelled", str(sum(range(1000))))]
+    assert len(line.story(fresh)["label_events"]) == 1000
+
+
+def test_a_storm_of_corrections_ends_with_the_last_observed(line: Line, fresh: str) -> None:
+    """F32: eight senders correct the same ten outcomes at once, a hundred times; the latest observation counts everywhere."""
+    ids = [f"{fresh}-{n}" for n in range(10)]
+    line.predict(*({"request_id": id_, "model": fresh} for id_ in ids))
+
+    def correct(sender: int) -> None:
+        for number in random.Random(sender).sample(range(13), 13):
+            moment = 1.6e9 + number * 8 + sender
+            line.label(*({"request_id": id_, "value": number * 8 + sender, "observed_at": moment} for id_ in ids))
+
+    threads = [threading.Thread(target=correct, args=(sender,)) for sender in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [line.outcomes(id_) for id_ in ids] == [[("", "", "label", "labelled", "103")]] * 10
+    assert line.coverage(fresh)["labelled"] == 10
+
+
+@pytest.mark.parametrize("days", [89, 91])
+def test_a_label_at_the_border_of_a_window_of_90_days(line: Line, fresh: str, days: int) -> None:
+    """F32: inside it counts, outside it does not, where late labels are rejected; and it stays in the ledger."""
+    line.configs.put(
+        fresh, ModelConfig(labels={"label": LabelConfig(window=timedelta(days=90), late="reject", default=0)})
+    )
+    now = line.clock.now().timestamp()
+    line.predict({"request_id": fresh, "model": fresh, "predicted_at": now - 100 * 86400})
+    line.label({"request_id": fresh, "value": 1, "observed_at": now - (100 - days) * 86400})
+    assert line.joiner.wait_until_idle(30)
+    [told] = line.story(fresh)["outcomes"]
+    assert (told["state"], told["value"]) == (("labelled", 1) if days == 89 else ("defaulted", 0))
+    assert len(line.story(fresh)["label_events"]) == 1
+
+
+def test_the_rule_does_not_depend_on_order_or_repetition() -> None:
+    """F29: a thousand generated sets of events, shuffled, repeated and sent again: one outcome each."""
+    rng = random.Random(29)
+    world = make_world("f29", 400)
+    by_request: dict[str, list[rule.Event]] = {}
+    for delivery in itertools.chain.from_iterable(world.batches):
+        event = delivery.event
+        if delivery.kind == "label":
+            by_request.setdefault(event["request_id"], []).append(
+                rule.Event(
+                    f"{event.get('label_id')}-{len(by_request.get(event['request_id'], []))}",
+                    event.get("op", "set"),
+                    event.get("value"),
+                    event["observed_at"],
+                    event["source"],
+                )
+            )
+    tried = 0
+    for config in world.configs.values():
+        for rules in config.labels.values():
+            for events in rng.sample(list(by_request.values()), 70):
+                predicted_at = events[0].observed_at
+                expected = repr(rule.fold(events, predicted_at, rules))
+                for _ in range(3):
+                    shuffled = events * rng.choice((1, 3)) + rng.sample(events, len(events) // 2)
+                    rng.shuffle(shuffled)
+                    assert repr(rule.fold(shuffled, predicted_at, rules)) == expected
+                tried += 1
+    assert tried >= 1000
