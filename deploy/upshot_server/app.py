@@ -18,7 +18,18 @@ from upshot_joiner.clock import Clock, SystemClock
 from upshot_server import problems
 from upshot_server.origin import SameOriginMiddleware
 from upshot_server.parts import Parts
-from upshot_server.routes import cloudevents, dashboard, exports, health, intake, models, monitoring, verify, writers
+from upshot_server.routes import (
+    cloudevents,
+    dashboard,
+    exports,
+    health,
+    intake,
+    models,
+    monitoring,
+    verify,
+    waiting,
+    writers,
+)
 from upshot_server.settings import Settings
 
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]"]
@@ -42,6 +53,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))
+    app.include_router(waiting.router(parts))
     app.include_router(models.router(parts))
     app.include_router(health.router(parts))
     app.include_router(verify.router(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
@@ -11,15 +12,18 @@ from upshot_joiner.clock import Clock, Stamper
 from upshot_joiner.config import ConfigStore, ModelConfig, read_config_file
 from upshot_joiner.conservation import Conservation
 from upshot_joiner.coverage import Coverage
+from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
+from upshot_joiner.intake.quarantine_list import Quarantine
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.intake.webhooks.access import LabelAccess
 from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.join.orphan_list import Orphans
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
@@ -53,6 +57,9 @@ class Parts:
     writers: WriterAnswers
     pairing: Pairing
     stories: Stories
+    orphans: Orphans
+    quarantine: Quarantine
+    label_hours: LabelHours
     coverage: Coverage
     exporter: Exporter
     verifier: Verifier
@@ -98,7 +105,10 @@ class Parts:
                 store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=settings.data_dir
             )
             stories = Stories(store, served, configs, clock)
-            coverage = Coverage(store, served, activity, configs, clock)
+            orphans = Orphans(store, clock)
+            quarantine = Quarantine(store)
+            label_hours = LabelHours(store, served, configs, activity, changes.twin())
+            coverage = Coverage(store, served, activity, configs, clock, label_hours)
             exporter = Exporter(store, served, configs, clock, stamper, committer.barrier, settings.exports_dir)
             # store ⇄ what follows from it
             verifier = Verifier(store, served, configs, joiner, committer, changes, clock, settings.verify_every_s)
@@ -122,6 +132,9 @@ class Parts:
             writers,
             pairing,
             stories,
+            orphans,
+            quarantine,
+            label_hours,
             coverage,
             exporter,
             verifier,
@@ -133,6 +146,7 @@ class Parts:
         remembered.start()
         joiner.start()
         pairing.start()
+        label_hours.start()
         monitor.start()
         exporter.start()
         verifier.start()
@@ -149,6 +163,7 @@ class Parts:
         self.remembered.close()
         self.arrivals.close()
         self.joiner.close()
+        self.label_hours.close()
         self.monitor.stop()
         self.store.close()
 
@@ -170,7 +185,16 @@ class Parts:
         if changed and (before.labels != config.labels or before.task != config.task):
             self.joiner.refold(model)
         if changed:
+            self.label_hours.configured(model)
             self.monitor.configured(model)
+
+    def lag(self) -> dict[str, Any]:
+        """How far each step is behind: events that wait to be stored, requests that wait to be joined, hours to roll up."""
+        return {
+            "intake": {"waiting": self.committer.waiting},
+            "join": self.joiner.lag.answer(),
+            "roll_ups": {"profiles": self.monitor.behind, "labels": self.label_hours.behind},
+        }
 
     def not_ready(self) -> list[str]:
         """Why this server should not be sent traffic; empty when it should."""

@@ -28,14 +28,27 @@ class ChangedHours:
         self._lock = threading.Lock()
         self._changed: dict[tuple[str, datetime], tuple[bool, bool]] = {}
         self._arrived = threading.Event()
+        self._twins: list[ChangedHours] = []
+
+    def twin(self) -> ChangedHours:
+        """A set of its own, for one more who drains it: it is told all that this one is told from now on."""
+        twin = ChangedHours()
+        self._twins.append(twin)
+        return twin
 
     def served(self, model: str, hours: Iterable[datetime]) -> None:
         """Note that predictions of these hours were stored."""
+        hours = list(hours)
         self._note(model, hours, served=True, outcomes=False)
+        for twin in self._twins:
+            twin.served(model, hours)
 
     def outcomes(self, model: str, hours: Iterable[datetime]) -> None:
         """Note that outcomes of these hours changed."""
+        hours = list(hours)
         self._note(model, hours, served=False, outcomes=True)
+        for twin in self._twins:
+            twin.outcomes(model, hours)
 
     def take(self) -> list[Changed]:
         """Everything noted since the last call, oldest hour first."""
@@ -46,6 +59,11 @@ class ChangedHours:
             (Changed(model, hour, served, outcomes) for (model, hour), (served, outcomes) in taken.items()),
             key=lambda changed: (changed.hour, changed.model),
         )
+
+    @property
+    def waiting(self) -> int:
+        """How many hours are noted."""
+        return len(self._changed)
 
     def put_back(self, changed: Iterable[Changed]) -> None:
         """Note again what could not be dealt with."""

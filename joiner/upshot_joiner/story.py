@@ -14,7 +14,8 @@ from upshot_joiner.errors import Problem
 from upshot_joiner.intake.check import scalar_from_parts
 from upshot_joiner.join import fold
 from upshot_joiner.join.activation import SHOWN
-from upshot_joiner.join.rule import Outcome, at
+from upshot_joiner.join.because import because
+from upshot_joiner.join.rule import Event, Outcome, at
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import request_key
 from upshot_joiner.store.rows import features_of
@@ -64,8 +65,8 @@ class Stories:
         return {
             "request_id": request_id,
             "predictions": predictions,
-            "label_events": [_label_event(event) for event in events],
-            "outcomes": self._outcomes(predictions, configs, folded),
+            "label_events": [_label_event(event, predictions) for event in events],
+            "outcomes": self._outcomes(predictions, configs, folded, events),
         }
 
     def _predictions(self, model: str, times: list[datetime], params: dict[str, object]) -> list[dict[str, Any]]:
@@ -82,6 +83,7 @@ class Stories:
         predictions: list[dict[str, Any]],
         configs: Mapping[str, ModelConfig],
         folded: Mapping[tuple[str, str, str, str], dict[str, Any]],
+        events: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
         now = self._clock.now()
         outcomes = []
@@ -99,6 +101,8 @@ class Stories:
                     outcome = Outcome(row["state"], value, row["observed_at"])
                 if counts:  # nobody could answer what was never shown: its silence is no default
                     outcome = at(outcome, one["predicted_at"], rules, now)
+                of_outcome = [_event(event) for event in events if event["name"] == name and _concerns(event, one)]
+                why = because(of_outcome, one["predicted_at"], rules, outcome, counts=counts)
                 outcomes.append(
                     {
                         "model": identity[0],
@@ -110,6 +114,15 @@ class Stories:
                         "observed_at": outcome.observed_at,
                         "received_at": row["received_at"] if row else None,
                         "matures_at": one["predicted_at"] + rules.window,
+                        "because": {
+                            "rule": why.rule,
+                            "events": why.events,
+                            "decided_by": why.decided_by,
+                            "overridden": [
+                                {"label_id": label_id, "reason": reason} for label_id, reason in why.overridden
+                            ],
+                            "text": why.text,
+                        },
                     }
                 )
         return outcomes
@@ -157,7 +170,16 @@ def _prediction(model: str, row: dict[str, Any], features: dict[str, Any]) -> di
     }
 
 
-def _label_event(event: dict[str, Any]) -> dict[str, Any]:
+def _concerns(event: Mapping[str, Any], prediction: Mapping[str, Any]) -> bool:
+    return event["item_id"] == prediction["item_id"] and event["model"] in ("", prediction["model"])
+
+
+def _event(event: Mapping[str, Any]) -> Event:
+    value = scalar_from_parts(event["value_kind"], event["value_text"])
+    return Event(event["label_id"], event["op"], value, event["observed_at"], event["source"])
+
+
+def _label_event(event: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "label_id": event["label_id"],
         "name": event["name"],
@@ -169,6 +191,7 @@ def _label_event(event: dict[str, Any]) -> dict[str, Any]:
         "received_at": event["received_at"],
         "source": event["source"],
         "tags": dict(event["tags"]),
+        "waiting": not any(_concerns(event, one) for one in predictions),
     }
 
 

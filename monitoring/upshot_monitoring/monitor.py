@@ -95,6 +95,11 @@ class Monitor:
         with self._health_lock:
             self._health.pop(model, None)
 
+    @property
+    def behind(self) -> int:
+        """Hours that wait to be rolled up."""
+        return self._roller.behind
+
     def stats(self) -> dict[str, float]:
         """Counters since the start, for ``/metrics``."""
         return asdict(self._roller.stats)

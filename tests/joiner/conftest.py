@@ -15,6 +15,8 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import FixedClock, Stamper
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.coverage import Coverage
+from upshot_joiner.delays.label_hours import LabelHours
+from upshot_joiner.delays.watched import Asked
 from upshot_joiner.intake.check import check_label, check_prediction, check_report
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.join.joiner import Joiner
@@ -42,6 +44,7 @@ class Line:
     joiner: Joiner
     arrivals: Arrivals
     committer: Committer
+    label_hours: LabelHours
     uptime: list[float]
     """Holds one number: the uptime in seconds that the writers are judged by."""
 
@@ -57,12 +60,15 @@ class Line:
         activity = Activity(store)
         changes = ChangedHours()
         joiner = Joiner(store, configs, stamper, changes)
+        label_hours = LabelHours(store, served, configs, activity, changes.twin())
         uptime = [0.0]
         arrivals = Arrivals(store, served, stamper, lambda: uptime[0], max_active)
         committer = Committer(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched)
         committer.start()
         joiner.start()
-        return cls(store, clock, stamper, served, configs, activity, changes, joiner, arrivals, committer, uptime)
+        return cls(
+            store, clock, stamper, served, configs, activity, changes, joiner, arrivals, committer, label_hours, uptime
+        )
 
     def close(self) -> None:
         """Stop them; the store stays open."""
@@ -97,12 +103,18 @@ class Line:
             {"r": request_id},
         )
 
-    def coverage(self, model: str, name: str = "label") -> dict[str, Any]:
+    def coverage(self, model: str, name: str = "label", asked: Asked | None = None) -> dict[str, Any]:
         """The answer about one of its labels; orphans that name no model are listed with every model."""
         assert self.joiner.wait_until_idle(30)
-        told = Coverage(self.store, self.served, self.activity, self.configs, self.clock).labels(model)
+        told = self.labels(model, asked)
         [label] = [label for label in told["labels"] if label["name"] == name]
         return dict(label)
+
+    def labels(self, model: str, asked: Asked | None = None) -> dict[str, Any]:
+        """The whole answer about the labels of a model."""
+        assert self.joiner.wait_until_idle(30)
+        coverage = Coverage(self.store, self.served, self.activity, self.configs, self.clock, self.label_hours)
+        return coverage.labels(model, asked)
 
     def story(self, request_id: str) -> dict[str, Any]:
         """The story of a request."""

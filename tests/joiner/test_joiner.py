@@ -44,9 +44,12 @@ def test_a_label_that_comes_first_waits_and_joins(line: Line, fresh: str) -> Non
 
 def test_a_label_400_days_late_joins(line: Line, fresh: str) -> None:
     """However late."""
-    line.predict({"request_id": fresh, "model": fresh, "predicted_at": at(days=400)})
+    line.clock.set(line.stamper.next())
+    predicted = line.clock.now() - timedelta(days=400)
+    line.predict({"request_id": fresh, "model": fresh, "predicted_at": predicted.isoformat()})
     line.label({"request_id": fresh, "value": 1})
     assert line.outcomes(fresh) == [("", "", "label", "labelled", "1")]
+    line.clock.advance(timedelta(days=40))  # a delay is known once the prediction has been watched for a little longer
     assert line.coverage(fresh)["delay_s"]["p50"] == pytest.approx(400 * 86400, abs=86400)
 
 

@@ -28,7 +28,7 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/v1/status", summary="Version, clock and backlog")
     def status() -> Response:
-        """The version, the server's clock, and how far each background task is behind."""
+        """The version, the server's clock, and how far intake, join and roll-ups are behind, as the server itself measures it."""
         return json_answer(
             {
                 "version": __version__,
@@ -38,6 +38,7 @@ def router(parts: Parts) -> APIRouter:
                 "requests_not_joinable": parts.joiner.failed,
                 "writer_failing": parts.committer.failing or None,
                 "verifier": parts.verifier.told(),
+                "lag": parts.lag(),
             }
         )
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Response
 
 from upshot_joiner.config import read_config
+from upshot_joiner.delays.watched import Asked
 from upshot_joiner.errors import unknown_model
 from upshot_server.parts import Parts
 from upshot_server.routes.answers import json_answer
+from upshot_server.routes.moments import Moment, Version, moment
 
 
 def router(parts: Parts) -> APIRouter:
@@ -32,10 +34,10 @@ def router(parts: Parts) -> APIRouter:
         return json_answer({"models": [_summary(parts, model) for model in parts.models()]})
 
     @routes.get("/v1/models/{model:path}/labels", tags=["models"], summary="Coverage, delay, orphans, funnel")
-    def get_labels(model: str) -> Response:
-        """How far the labels of a model have come."""
+    def get_labels(model: str, version: Version = None, start: Moment = None, end: Moment = None) -> Response:
+        """How far the labels of a model have come; of one version, or of predictions of whole hours from ``start`` to ``end``."""
         known(model)
-        return json_answer(parts.coverage.labels(model))
+        return json_answer(parts.coverage.labels(model, Asked(version, moment(start, "start"), moment(end, "end"))))
 
     @routes.get("/v1/models/{model:path}/traffic", tags=["models"], summary="Predictions over time")
     def get_traffic(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,21 +12,16 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
-from upshot_joiner.config import parse_duration
 from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
 from upshot_server.routes.answers import json_answer
+from upshot_server.routes.moments import Moment, Version, duration, moment
 
 Baseline = Literal["reference", "previous", "last_week"]
-Moment = Annotated[datetime | None, Query(description="RFC 3339; without an offset, UTC")]
-Version = Annotated[str | None, Query(description="One model version; all together otherwise")]
 Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
-
-EARLIEST = datetime(1980, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 REPORT_HEADERS = {
     # Another program's page: it may run its scripts to draw itself, without our origin, our storage or the network.
@@ -69,8 +64,8 @@ def router(monitor: Monitor) -> APIRouter:
         ] = None,
     ) -> Response:
         """Metrics on matured rows with 95 % intervals; what is labelled so far of open windows is apart, in ``so_far``."""
-        length = _duration(window, "window") or timedelta(days=1)
-        asked = PerformanceAsked(label, _moment(start, "start"), _moment(end, "end"), length, version, segment)
+        length = duration(window, "window") or timedelta(days=1)
+        asked = PerformanceAsked(label, moment(start, "start"), moment(end, "end"), length, version, segment)
         return json_answer(monitor.performance(model, asked))
 
     @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")
@@ -78,7 +73,7 @@ def router(monitor: Monitor) -> APIRouter:
         model: str, a: str, b: str, label: str | None = None, start: Moment = None, end: Moment = None
     ) -> Response:
         """AUC of both on matured, labelled rows that both scored, and the paired difference b - a, with 95 % intervals."""
-        return json_answer(monitor.compare(model, a, b, label, _moment(start, "start"), _moment(end, "end")))
+        return json_answer(monitor.compare(model, a, b, label, moment(start, "start"), moment(end, "end")))
 
     @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
     def get_drift(
@@ -174,32 +169,4 @@ async def _receive(request: Request, file: Path) -> None:
 def _asked(
     start: datetime | None, end: datetime | None, window: str | None, version: str | None, baseline: Any
 ) -> DriftAsked:
-    return DriftAsked(_moment(start, "start"), _moment(end, "end"), _duration(window, "window"), version, baseline)
-
-
-def _duration(text: str | None, loc: str) -> timedelta | None:
-    if text is None:
-        return None
-    try:
-        length = parse_duration(text)
-    except ValueError:
-        length = None
-    if not isinstance(length, timedelta) or length <= timedelta(0) or length > timedelta(days=3650):
-        raise Problem(
-            422,
-            "invalid_duration",
-            "A duration is a number and a unit, such as 1h or 7d.",
-            [{"loc": loc, "code": "invalid"}],
-        )
-    return length
-
-
-def _moment(moment: datetime | None, loc: str) -> datetime | None:
-    if moment is None:
-        return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    if not EARLIEST <= moment <= LATEST:
-        raise Problem(
-            422, "invalid_moment", "A moment lies between 1980 and 2100.", [{"loc": loc, "code": "out_of_range"}]
-        )
-    return moment.astimezone(UTC)
+    return DriftAsked(moment(start, "start"), moment(end, "end"), duration(window, "window"), version, baseline)

@@ -175,6 +175,11 @@ class Committer:
             activity.recount(store)
         self._thread = threading.Thread(target=self._work, name="upshot-committer", daemon=True)
 
+    @property
+    def waiting(self) -> int:
+        """Events that were handed in and are not stored yet."""
+        return self._waiting
+
     def start(self) -> None:
         """Begin to take groups."""
         self._thread.start()

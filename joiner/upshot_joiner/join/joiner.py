@@ -22,6 +22,7 @@ from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
 from upshot_joiner.join import few, fold, orphans
+from upshot_joiner.join.lag import JoinLag
 from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
@@ -66,6 +67,7 @@ class Joiner:
         self._noted = 0.0
         self.failed = 0
         """Requests that could not be folded, for a reason that trying again does not mend."""
+        self.lag = JoinLag()
         self._fold_lock = threading.Lock()
         self._recover()
         self._thread = threading.Thread(target=self._work, name="upshot-joiner", daemon=True)
@@ -76,8 +78,10 @@ class Joiner:
 
     def touched(self, keys: Iterable[int], received: datetime) -> None:
         """Events of these requests were stored, with this stamp."""
+        keys = set(keys)
         with self._lock:
-            self._keys.update(keys)
+            self._keys |= keys
+            self.lag.stored(len(keys))
             self._until = max(self._until, received)
             self._idle.clear()
         self._wake.set()
@@ -135,6 +139,8 @@ class Joiner:
             until = self._until
             more = bool(self._keys)
             self._in_hand = len(keys)
+            if not more:
+                self.lag.taken()
         try:
             if keys:
                 with self._fold_lock:
@@ -151,6 +157,8 @@ class Joiner:
             self._note(until=until)
         with self._lock:
             self._in_hand = 0
+            if not more:
+                self.lag.joined()
             if not self._keys:
                 self._idle.set()
             return bool(self._keys)

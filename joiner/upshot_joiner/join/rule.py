@@ -49,7 +49,7 @@ def fold(events: Iterable[Event], predicted_at: datetime, rules: LabelConfig) ->
     for event in {event.label_id: event for event in events}.values():
         if rules.late == "reject" and event.observed_at > closes:
             continue
-        ranks.setdefault(_rank(event.source, rules), []).append(event)
+        ranks.setdefault(rank_of(event.source, rules), []).append(event)
     retracted = False
     for rank in sorted(ranks):
         ordered = sorted(ranks[rank], key=lambda event: (event.observed_at, event.label_id))
@@ -71,7 +71,8 @@ def at(outcome: Outcome, predicted_at: datetime, rules: LabelConfig, now: dateti
     return outcome
 
 
-def _rank(source: str, rules: LabelConfig) -> int:
+def rank_of(source: str, rules: LabelConfig) -> int:
+    """How trusted a source is; 0 is the most trusted."""
     priority = rules.source_priority
     return priority.index(source) if source in priority else len(priority)
 
@@ -95,7 +96,7 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
         best = (min if combine == "min" else max)(_number(value) for value in values)
         chosen = next(event for event in live if event.value is not None and _number(event.value) == best)
     elif combine == "majority":
-        keys = [_vote(event.value) for event in live]
+        keys = [vote_of(event.value) for event in live]
         most = max(keys.count(key) for key in keys)
         chosen = [event for event, key in zip(live, keys, strict=True) if keys.count(key) == most][-1]
     else:
@@ -104,7 +105,7 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
     return chosen.value, chosen.observed_at
 
 
-def _vote(value: Scalar | None) -> tuple[str, object]:
+def vote_of(value: Scalar | None) -> tuple[str, object]:
     """1, 1.0 and true are the same vote; "1" is another."""
     return ("text", value) if isinstance(value, str) else ("number", _number(value or 0))
 

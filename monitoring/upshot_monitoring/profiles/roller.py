@@ -176,6 +176,11 @@ class Roller:
                     break
             self._woken.clear()
 
+    @property
+    def behind(self) -> int:
+        """Hours that wait to be rolled up, those noted and not looked at yet included. Does not wait for a roll-up that runs."""
+        return sum(len(due.hours()) for due in list(self._due.values())) + self._changes.waiting
+
     def _is_behind(self) -> bool:
         with self.lock:
             return any(due.hours() for due in self._due.values())
