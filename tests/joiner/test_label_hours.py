@@ -50,6 +50,13 @@ def history(line: Line, model: str, rows: int, seed: int = 1) -> list[tuple[date
 
 
 @pytest.fixture
+def line(line: Line) -> Line:
+    """A line whose clock is not behind what other tests have stamped."""
+    line.clock.set(line.stamper.next())
+    return line
+
+
+@pytest.fixture
 def past(line: Line) -> Line:
     """A line whose stamps begin ten days ago, so that labels can be received before now."""
     line.stamper._last = NOW - 10 * DAY
@@ -163,7 +170,7 @@ def test_what_is_not_shown_any_more_leaves_the_roll_up(line: Line, fresh: str) -
     line.predict({"request_id": fresh, "model": fresh, "shown": False, "predicted_at": (NOW - DAY).isoformat()})
     line.label({"request_id": fresh, "value": 1}, {"request_id": fresh, "name": "shown", "value": True})
     assert line.coverage(fresh)["labelled"] == 1
-    line.label({"request_id": fresh, "name": "shown", "value": False, "observed_at": (NOW + HOUR).isoformat()})
+    line.label({"request_id": fresh, "name": "shown", "value": False, "observed_at": (line.clock.now() + HOUR).isoformat()})
     label = line.coverage(fresh)
     assert (label["predictions"], label["labelled"]) == (0, 0)
 
