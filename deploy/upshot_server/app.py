@@ -23,6 +23,7 @@ from upshot_server.routes import (
     dashboard,
     exports,
     health,
+    hooks,
     intake,
     models,
     monitoring,
@@ -49,6 +50,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(SameOriginMiddleware)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
     app.include_router(intake.router(parts))
+    app.include_router(hooks.router(parts))
     app.include_router(writers.router(parts))
     app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))

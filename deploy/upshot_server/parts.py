@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from upshot_joiner.activity import Activity
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Clock, Stamper
-from upshot_joiner.config import ConfigStore, ModelConfig, read_config_file
+from upshot_joiner.config import ConfigFile, ConfigStore, ModelConfig, read_config_file
 from upshot_joiner.conservation import Conservation
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.delays.label_hours import LabelHours
@@ -21,7 +22,9 @@ from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
 from upshot_joiner.intake.quarantine_list import Quarantine
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.intake.webhooks.access import LabelAccess
+from upshot_joiner.intake.webhooks.hooks import Hooks
 from upshot_joiner.intake.webhooks.remembered import Remembered
+from upshot_joiner.intake.webhooks.sources import Sources
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.join.orphan_list import Orphans
 from upshot_joiner.store.client import Store
@@ -54,6 +57,7 @@ class Parts:
     receiver: Receiver
     label_access: LabelAccess
     remembered: Remembered
+    hooks: Hooks
     writers: WriterAnswers
     pairing: Pairing
     stories: Stories
@@ -69,7 +73,7 @@ class Parts:
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Parts:
         """Open the store and start every part. Raises StoreLocked when another process has the data folder."""
-        configured = read_config_file(settings.config_file) if settings.config_file is not None else {}
+        configured = read_config_file(settings.config_file) if settings.config_file is not None else ConfigFile({}, {})
         label_access = LabelAccess(
             clock,
             [secret.get_secret_value() for secret in settings.label_secrets],
@@ -92,6 +96,8 @@ class Parts:
             committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
             receiver = Receiver(committer)
             remembered = Remembered(store, clock)
+            sources = Sources(store, stamper, os.environ)
+            hooks = Hooks(store, stamper, clock, committer, sources, exposed=not settings.is_local)
             writers = WriterAnswers(store, arrivals)
             pairing = Pairing(
                 store,
@@ -129,6 +135,7 @@ class Parts:
             receiver,
             label_access,
             remembered,
+            hooks,
             writers,
             pairing,
             stories,
@@ -144,14 +151,17 @@ class Parts:
         arrivals.start()
         committer.start()
         remembered.start()
+        hooks.start()
         joiner.start()
         pairing.start()
         label_hours.start()
         monitor.start()
         exporter.start()
         verifier.start()
-        for model, config in configured.items():
+        for model, config in configured.models.items():
             parts.configure(model, config)
+        for source, hook in configured.hooks.items():
+            hooks.configure(source, hook)
         return parts
 
     def close(self) -> None:
@@ -161,6 +171,7 @@ class Parts:
         self.pairing.close()
         self.committer.close()
         self.remembered.close()
+        self.hooks.close()
         self.arrivals.close()
         self.joiner.close()
         self.label_hours.close()

@@ -52,9 +52,14 @@ class Settings(BaseModel):
         """The folder below which exports are written, and nowhere else."""
         return self.data_dir / "exports"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host == "localhost" or _is_loopback(self.host)
+
     def check_address(self) -> None:
         """Refuse to listen where others could reach a server that asks for no key."""
-        if self.host != "localhost" and not _is_loopback(self.host):
+        if not self.is_local:
             raise Problem(
                 422,
                 "address_needs_keys",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -150,16 +151,28 @@ def read_config(raw: Any) -> ModelConfig:
     return config
 
 
-def read_config_file(path: Path) -> dict[str, ModelConfig]:
-    """The ``models:`` section of a YAML file."""
+@dataclass(frozen=True)
+class ConfigFile:
+    """What a configuration file holds."""
+
+    models: dict[str, ModelConfig]
+    hooks: dict[str, Any]
+    """Sources of webhooks, not checked yet (see ``intake/webhooks/source.py``)."""
+
+
+def read_config_file(path: Path) -> ConfigFile:
+    """The ``models:`` and ``hooks:`` sections of a YAML file; it needs one of them."""
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise Problem(422, "invalid_config", f"The configuration file cannot be read: {path.name}.") from error
-    models = raw.get("models") if isinstance(raw, dict) else None
-    if not isinstance(models, dict):
-        raise Problem(422, "invalid_config", "The configuration file needs a `models:` section.")
-    return {str(name): read_config(config) for name, config in models.items()}
+    sections = {name: raw[name] for name in ("models", "hooks") if name in raw} if isinstance(raw, dict) else {}
+    if not sections or not all(isinstance(section, dict) for section in sections.values()):
+        raise Problem(422, "invalid_config", "The configuration file needs a `models:` or a `hooks:` section.")
+    return ConfigFile(
+        {str(name): read_config(config) for name, config in sections.get("models", {}).items()},
+        {str(name): config for name, config in sections.get("hooks", {}).items()},
+    )
 
 
 class ConfigStore:

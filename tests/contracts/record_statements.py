@@ -82,6 +82,13 @@ def main(folder: Path, canary: str) -> None:
             for n in range(150)
         ]
         assert http.post("/v1/labels", json=labels).json()["accepted"] == 150
+        fields = {"request_id": "r", "name": {"const": canary}, "value": "v", "tags": {canary: "r"}}
+        hook = {"signature": {"scheme": "none"}, "mapping": {"id": "r", "headers": ["x-c"], "fields": fields}}
+        assert http.put("/v1/hooks/source", json=hook).status_code == 200
+        assert http.post("/v1/hooks/source", json={"r": f"{canary}7", "v": canary}).json()["accepted"] == 1
+        assert http.post("/v1/hooks/source", json={"r": canary}, headers={"x-c": canary}).status_code == 202
+        assert http.post("/v1/hooks/source/replay").json()["waiting"] == 1
+        assert http.get("/v1/hooks/source?bodies=true").status_code == 200
         said = {
             "writer_id": canary,
             "host": canary,

@@ -21,6 +21,7 @@ BORDERS = {
     "clickhouse_connect": {"joiner/upshot_joiner/store/driver.py"},
     "chdb": set(),
     "kafka": {"logger/upshot/delivery/transport/kafka.py", "joiner/upshot_joiner/intake/kafka/client.py"},
+    "jmespath": {"joiner/upshot_joiner/intake/webhooks/expression.py"},
     "evidently": {"monitoring/upshot_monitoring/reports/evidently_worker.py"},
     "feast": set(),
     "mlflow": {"logger/upshot/integrations/mlflow.py"},

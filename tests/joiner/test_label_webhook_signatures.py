@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from upshot_joiner.clock import FixedClock
@@ -55,6 +55,7 @@ def test_the_vector_of_the_specification_is_verified() -> None:
     assert standard.verified_id([secret], headers, body, NOW) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300), st.binary(min_size=24, max_size=64), st.data())
 def test_any_flipped_bit_is_refused(body: bytes, secret: bytes, data: st.DataObject) -> None:
     """In the body, in the secret, or in the value of any of the three headers."""

@@ -7,8 +7,16 @@ from datetime import datetime
 from upshot_joiner.clock import EPOCH, from_micros, to_micros
 from upshot_joiner.store.client import Store
 
-_TIMES = ("predictions", "label_events", "quarantine", "model_configs", "writer_repeats", "writer_reports")
-_VERSIONS = ("outcomes", "orphans", "progress", "exports", "writers")
+_TIMES = (
+    "predictions",
+    "label_events",
+    "quarantine",
+    "model_configs",
+    "writer_repeats",
+    "writer_reports",
+    "hook_history",
+)
+_VERSIONS = ("outcomes", "orphans", "progress", "exports", "writers", "hook_bodies")
 
 
 def last_stamp(store: Store, tables: list[str]) -> datetime:

@@ -21,7 +21,7 @@ from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.grouped import Grouped
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import Keys, key_bytes
 
 REMEMBERED = timedelta(days=7)
 FORGET_EVERY = timedelta(hours=1)
@@ -30,7 +30,7 @@ MAX_ERRORS = 100
 
 _FIND = """
 SELECT id_key, digest, answer FROM webhook_ids FINAL
-WHERE id_key IN {keys:Array(UInt128)} AND received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
+WHERE id_key IN ($keys) AND received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
 """
 _FORGET = "DELETE FROM webhook_ids WHERE received_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')"
 
@@ -46,7 +46,7 @@ class Remembered:
     """Does the work of a delivery once for each ID. For one event loop."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
+        self._store = store.shards[0]
         self._clock = clock
         self._find: Grouped[int, _Known | None] = Grouped("upshot-webhook-find", self._found)
         self._note: Grouped[_Known, None] = Grouped("upshot-webhook-note", self._noted)
@@ -101,7 +101,7 @@ class Remembered:
         after = to_micros(self._clock.now() - REMEMBERED)
         found = {
             key: _Known(key, digest, msgspec.json.decode(answer, type=Answer))
-            for key, digest, answer in self._store.query(_FIND, {"keys": sorted(set(keys)), "after": after})
+            for key, digest, answer in self._store.query(_FIND, {"after": after}, Keys(keys))
         }
         return [found.get(key) for key in keys]
 
