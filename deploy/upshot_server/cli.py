@@ -110,6 +110,53 @@ def work(
 
 
 @app.command()
+def replay(
+    source: Annotated[
+        str, typer.Option("--from", help="quarantine (by the running server) or dead (the topic upshot.dead).")
+    ] = "quarantine",
+    code: Annotated[str, typer.Option(help="Only what was refused for this reason.")] = "",
+    model: Annotated[str, typer.Option(help="Only events of this model.")] = "",
+    kind: Annotated[str, typer.Option(help="Only this kind: prediction, label, writer.")] = "",
+    start: Annotated[str | None, typer.Option(help="Refused at or after (RFC 3339 with offset).")] = None,
+    end: Annotated[str | None, typer.Option(help="Refused before (RFC 3339 with offset).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    kafka: Annotated[
+        str, typer.Option(envvar="UPSHOT_KAFKA", help="With --from dead: HOST:PORT[,HOST:PORT], or kafka://…")
+    ] = "",
+    password: Annotated[str, typer.Option(envvar="UPSHOT_KAFKA_PASSWORD", help="For SASL.", show_default=False)] = "",
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused events through the intake again, after what made them be refused was mended."""
+    from upshot_server.replaying import Choice, from_dead, from_quarantine
+
+    if source not in ("quarantine", "dead"):
+        _fail("--from must be quarantine or dead")
+    if source == "dead" and not kafka:
+        _fail("--from dead needs --kafka HOST:PORT, or UPSHOT_KAFKA")
+    choice = Choice(code, model, kind, start, end)
+    with Progress(console=_err, disable=as_json or not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("replaying", total=None)
+
+        def show(done: int) -> None:
+            progress.update(task, completed=done)
+
+        if source == "dead":
+            found = from_dead(kafka, password, choice, dry_run, show)
+        else:
+            with ServerClient(url) as server:
+                found = from_quarantine(server, choice, dry_run, show)
+    if as_json:
+        _print_json({**found, "from": source, "dry_run": dry_run})
+        return
+    taken = "sent" if source == "dead" else "replayed"
+    _out.print(f"{found['found']:,} found, {found[taken]:,} {'would be ' if dry_run else ''}{taken}")
+    for what in ("refused", "unfit"):
+        for reason, count in sorted(found.get(what, {}).items()):
+            _out.print(f"{what}: {count:,} {reason}", markup=False)
+
+
+@app.command()
 def export(
     model: Annotated[str, typer.Option(help="Name of the model.")],
     start: Annotated[str | None, typer.Option(help="Predictions made at or after (RFC 3339 with offset).")] = None,

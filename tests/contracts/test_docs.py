@@ -35,11 +35,23 @@ def test_every_promise_names_tests_that_exist() -> None:
 
 def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
     """docs/api.md lists exactly the routes of the API."""
-    from upshot_server.routes import cloudevents, exports, health, hooks, intake, models, monitoring, verify, waiting, writers
+    from upshot_server.routes import (
+        cloudevents,
+        exports,
+        health,
+        hooks,
+        intake,
+        models,
+        monitoring,
+        replay,
+        verify,
+        waiting,
+        writers,
+    )
 
     nothing = None
     served = set()
-    for routes in (intake, cloudevents, hooks, writers, waiting, models, monitoring, exports, health, verify):
+    for routes in (intake, cloudevents, hooks, writers, waiting, replay, models, monitoring, exports, health, verify):
         for route in routes.router(nothing).routes:  # type: ignore[attr-defined]
             path = re.sub(r"\{model:path\}", "{model}", route.path)
             path = (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,103 +13,21 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from tests.joiner.conftest import Line
+from tests.joiner.kafka.conftest import GROUP, T0, Running, events_of
 from tests.waiting import eventually
 from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 from upshot_joiner.errors import StoreUnavailable
-from upshot_joiner.intake.kafka.consume import KafkaIntake, Patience
-from upshot_joiner.intake.kafka.contract import DEAD, LABELS, PREDICTIONS, Message, Outgoing, Partition
-from upshot_joiner.intake.kafka.in_memory import InMemoryBroker, InMemoryMember
+from upshot_joiner.intake.kafka.contract import (
+    DEAD,
+    LABELS,
+    PREDICTIONS,
+    KafkaUnavailable,
+    Message,
+    Outgoing,
+    Partition,
+)
 from upshot_joiner.intake.kafka.lane import Bounds
 from upshot_joiner.intake.kafka.poison import PoisonLimit
-from upshot_joiner.intake.receive import Receiver
-
-GROUP = "upshot"
-T0 = 1_760_000_000_000_000
-"""A time of messages, in microseconds."""
-
-
-@dataclass
-class Running:
-    """A broker, and the workers on it."""
-
-    line: Line
-    broker: InMemoryBroker
-    workers: list[tuple[KafkaIntake, InMemoryMember, threading.Thread]] = field(default_factory=list)
-
-    def work(self, **settings: Any) -> tuple[KafkaIntake, InMemoryMember]:
-        """Start a worker."""
-        member = self.broker.member(GROUP, [PREDICTIONS, LABELS])
-        settings = {"patience": Patience(first_pause_s=0.01, longest_pause_s=0.1, revoke_s=1, stop_s=5)} | settings
-        intake = KafkaIntake(member, self.broker.producer(), Receiver(self.line.committer), **settings)
-        thread = threading.Thread(target=intake.run)
-        thread.start()
-        self.workers.append((intake, member, thread))
-        return intake, member
-
-    def stop(self) -> None:
-        """End all workers, as a SIGTERM does."""
-        for intake, _, thread in self.workers:
-            intake.stop()
-            thread.join(30)
-        self.workers.clear()
-
-    def send(self, topic: str, value: bytes, partition: int = 0, **headers: str) -> Message:
-        """Produce a message."""
-        named = {name.replace("_", "-"): text for name, text in headers.items()}
-        return self.broker.produce(Outgoing(topic, value, named), T0, partition)
-
-    def predict(self, *events: dict[str, Any], partition: int = 0) -> Message:
-        """Produce predictions as one message of JSON."""
-        return self.send(PREDICTIONS, json.dumps(list(events)).encode(), partition)
-
-    def committed(self, topic: str = PREDICTIONS, partition: int = 0) -> int:
-        """What the group has committed."""
-        return self.broker.committed(GROUP).get(Partition(topic, partition), 0)
-
-    def until_committed(self, timeout_s: float = 20) -> None:
-        """Wait until everything produced is done with."""
-
-        def all_is_done() -> bool:
-            ends = {m.partition: m.offset + 1 for topic in (PREDICTIONS, LABELS) for m in self.broker.messages(topic)}
-            return ends.items() <= self.broker.committed(GROUP).items()
-
-        eventually(all_is_done, timeout_s)
-
-    def stored(self, prefix: str) -> list[str]:
-        """IDs of the requests that a reader sees, each as often as it is seen."""
-        sql = "SELECT request_id FROM predictions FINAL WHERE startsWith(request_id, {p:String}) ORDER BY request_id"
-        return [request_id for (request_id,) in self.line.store.query(sql, {"p": prefix})]
-
-    def quarantined(self, kind: str = "prediction") -> list[tuple[Any, ...]]:
-        """What this broker's messages left in quarantine: reason and origin."""
-        return self.line.store.query(
-            "SELECT toString(code), loc, toString(topic), partition, offset, place FROM quarantine "
-            "WHERE topic != '' AND kind = {k:String} AND received_at > {since:DateTime64(6, 'UTC')} "
-            "ORDER BY topic, partition, offset, place",
-            {"k": kind, "since": self.since},
-        )
-
-    def __post_init__(self) -> None:
-        self.since = self.line.stamper.next()
-
-    def letters(self) -> list[Message]:
-        """The dead letters."""
-        return self.broker.messages(DEAD)
-
-
-@pytest.fixture
-def running(line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    # Origins are those of topics of the same name in every test; a broker of its own is a topic of its own.
-    made = Running(line, InMemoryBroker())
-    line.store.command("ALTER TABLE quarantine DELETE WHERE topic != '' SETTINGS mutations_sync = 2")
-    yield made
-    made.stop()
-
-
-def events_of(fresh: str, *numbers: int) -> list[dict[str, Any]]:
-    return [{"request_id": f"{fresh}-{n}", "model": fresh, "features": {"n": n}} for n in numbers]
-
 
 FORMS: dict[str, Callable[[list[dict[str, Any]]], tuple[bytes, dict[str, str]]]] = {
     "packed": lambda events: (
@@ -333,8 +250,6 @@ def test_no_offset_is_committed_before_the_dead_letter_is_acknowledged(
     running: Running, fresh: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A topic of dead letters that takes nothing makes lag; nothing is dropped."""
-    from upshot_joiner.intake.kafka.contract import KafkaUnavailable
-
     real = running.broker.produce
     takes = threading.Event()
 

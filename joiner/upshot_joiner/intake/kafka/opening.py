@@ -15,6 +15,7 @@ from upshot_joiner.intake.receive import Received, Receiver
 
 Kind = Literal["predictions", "labels", "writers"]
 
+TOPICS: Mapping[Kind, str] = {"predictions": PREDICTIONS, "labels": LABELS, "writers": PREDICTIONS}
 _KIND_OF_TOPIC: Mapping[str, Kind] = {PREDICTIONS: "predictions", LABELS: "labels"}
 _KINDS: Mapping[str, Kind] = {"predictions": "predictions", "labels": "labels", "writers": "writers"}
 _COMPRESSED = {b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}

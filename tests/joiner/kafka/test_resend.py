@@ -1,0 +1,59 @@
+"""Dead letters sent again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.joiner.kafka.conftest import GROUP, Running, events_of
+from tests.waiting import eventually
+from upshot_joiner.intake.decode import Refused
+from upshot_joiner.intake.kafka.contract import DEAD, PREDICTIONS
+from upshot_joiner.intake.kafka.letters import letter_of_item
+from upshot_joiner.intake.kafka.resend import WantedLetters, open_letters, resend
+from upshot_joiner.intake.origin import Origin
+
+
+def test_dead_letters_are_sent_again_once_and_come_back_when_they_are_refused_again(
+    running: Running, fresh: str
+) -> None:
+    """What is taken now is stored; what is refused comes back as a letter of the same entry, its attempt counted."""
+    bad = {**events_of(fresh, 0)[0], "predicted_at": "yesterday"}
+    running.predict(bad, *events_of(fresh, 1))
+    running.send(PREDICTIONS, b"?")
+    running.work()
+    running.until_committed()
+    before = running.quarantined()
+    assert len(running.letters()) == len(before) == 2
+
+    def replay(dry_run: bool = False, **wanted: str) -> Any:
+        reader = running.broker.member(f"replay-{len(running.letters())}", [DEAD])
+        letters = open_letters(reader, 2)
+        reader.close(1)
+        return resend(letters, WantedLetters(**wanted), running.broker.producer(), dry_run=dry_run)
+
+    assert (replay(dry_run=True).found, len(running.letters())) == (2, 2)
+    assert (replay(model=fresh).sent, replay(code="invalid_time").found) == (1, 0)
+    eventually(lambda: [letter.headers.get("upshot-attempt") for letter in running.letters()].count("2"))
+    again = replay(code="invalid_time")
+    assert (again.found, again.again) == (1, 1)
+    running.until_committed()
+    eventually(lambda: [letter.headers.get("upshot-attempt") for letter in running.letters()].count("3"))
+    running.until_committed()
+    assert running.quarantined() == before
+    assert len({letter.key for letter in running.letters()}) == 2
+
+
+def test_a_letter_whose_cause_is_mended_is_stored(running: Running, fresh: str) -> None:
+    """Here a message that was no JSON to the intake of last week."""
+    [event] = events_of(fresh, 5)
+    letter = letter_of_item(
+        "predictions", Refused(0, "a reason of last week", "", json.dumps(event)), Origin.of(PREDICTIONS, 0, 7, 0), 1
+    )
+    running.broker.produce(letter)
+    running.work()
+    reader = running.broker.member("replay", [DEAD])
+    assert resend(open_letters(reader, 2), WantedLetters(), running.broker.producer()).sent == 1
+    running.until_committed()
+    assert running.stored(fresh) == [f"{fresh}-5"]
+    assert running.broker.committed(GROUP)
