@@ -170,7 +170,9 @@ def test_what_is_not_shown_any_more_leaves_the_roll_up(line: Line, fresh: str) -
     line.predict({"request_id": fresh, "model": fresh, "shown": False, "predicted_at": (NOW - DAY).isoformat()})
     line.label({"request_id": fresh, "value": 1}, {"request_id": fresh, "name": "shown", "value": True})
     assert line.coverage(fresh)["labelled"] == 1
-    line.label({"request_id": fresh, "name": "shown", "value": False, "observed_at": (line.clock.now() + HOUR).isoformat()})
+    line.label(
+        {"request_id": fresh, "name": "shown", "value": False, "observed_at": (line.clock.now() + HOUR).isoformat()}
+    )
     label = line.coverage(fresh)
     assert (label["predictions"], label["labelled"]) == (0, 0)
 
