@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from upshot import __version__
 from upshot.errors import ConfigurationError
-from upshot_joiner.errors import Problem, StoreLocked
+from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
@@ -61,10 +61,63 @@ def up(
     from upshot_server.settings import from_environment
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = from_environment(data_dir=data, port=port, host=host, config_file=config)
+    settings = from_environment(data_dir=data, port=port, host=host, config_file=config, clickhouse="", cluster="")
     _out.print(f"Upshot {__version__}: dashboard and API on http://{settings.host}:{settings.port}/")
     _out.print(f"data in {settings.data_dir.absolute()}; Ctrl-C ends", soft_wrap=True)
     run(settings)
+
+
+ClickHouse = Annotated[
+    str | None,
+    typer.Option(help="URL of the ClickHouse server; one per shard, separated by commas [UPSHOT_CLICKHOUSE_URL]."),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Name of the cluster in `remote_servers` [default: the one with these shards].")
+]
+
+
+@app.command()
+def serve(
+    clickhouse: ClickHouse = None,
+    cluster: Cluster = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for exports and reports [default: upshot-data].")] = None,
+    port: Annotated[int | None, typer.Option(help=f"Port to listen on [default: {DEFAULT_PORT}].")] = None,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    config: Annotated[Path | None, typer.Option(help="YAML file with a `models:` section, applied at start.")] = None,
+) -> None:
+    """Run one of any number of servers over a ClickHouse server or cluster."""
+    from upshot_server.app import run
+    from upshot_server.settings import from_environment
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = from_environment(
+        data_dir=data, port=port, host=host, config_file=config, clickhouse=clickhouse, cluster=cluster
+    )
+    if not settings.clickhouse_urls:
+        _fail("say where the store is: --clickhouse URL, or UPSHOT_CLICKHOUSE_URL (`upshot up` brings its own)")
+    _out.print(f"Upshot {__version__}: dashboard and API on http://{settings.host}:{settings.port}/")
+    run(settings)
+
+
+@app.command()
+def migrate(clickhouse: ClickHouse = None, cluster: Cluster = None, as_json: AsJson = False) -> None:
+    """Make or bring up to date the tables on a ClickHouse server or cluster. Safe to run again, and by several at once."""
+    from upshot_joiner.store.sharded import open_scaled_out
+    from upshot_server.parts import SCHEMAS
+    from upshot_server.settings import from_environment
+
+    settings = from_environment(clickhouse=clickhouse, cluster=cluster)
+    if not settings.clickhouse_urls:
+        _fail("say where the store is: --clickhouse URL, or UPSHOT_CLICKHOUSE_URL (an embedded one migrates by itself)")
+    store = open_scaled_out(settings.clickhouse_urls, settings.cluster)
+    try:
+        applied = [name for package in SCHEMAS for name in store.migrate(package)]
+    finally:
+        store.close()
+    if as_json:
+        _print_json({"shards": len(settings.clickhouse_urls), "applied": applied})
+    else:
+        _out.print(f"{len(applied)} migrations applied on {len(settings.clickhouse_urls)} shards")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -77,7 +130,12 @@ def demo(context: typer.Context) -> None:
 
 @app.command()
 def work(
-    clickhouse: Annotated[str, typer.Option(envvar="UPSHOT_CLICKHOUSE_URL", help="http(s)://USER:PASSWORD@HOST:PORT")],
+    clickhouse: Annotated[
+        str,
+        typer.Option(
+            envvar="UPSHOT_CLICKHOUSE_URL", help="http(s)://USER:PASSWORD@HOST:PORT; one per shard, with commas."
+        ),
+    ],
     kafka: Annotated[
         str, typer.Option(envvar="UPSHOT_KAFKA", help="HOST:PORT[,HOST:PORT], or kafka://… with options.")
     ],
@@ -97,6 +155,9 @@ def work(
     session_timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a silent worker is taken for dead.")
     ] = 45.0,
+    cluster: Annotated[
+        str, typer.Option(envvar="UPSHOT_CLICKHOUSE_CLUSTER", help="Name of the cluster in `remote_servers`.")
+    ] = "",
 ) -> None:
     """Consume predictions and labels from Kafka into the store; run any number of these."""
     from upshot_joiner.intake.kafka.poison import PoisonLimit  # loads the driver: only where it is needed
@@ -106,7 +167,7 @@ def work(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     limit = PoisonLimit(max_consecutive=max_refused, max_ratio=max_refused_share)
     settings = WorkerSettings(limit=limit)
-    run(WorkOptions(clickhouse, kafka_address(kafka), password, group, session_timeout, health_port, settings))
+    run(WorkOptions(clickhouse, kafka_address(kafka), password, group, session_timeout, health_port, settings, cluster))
 
 
 @app.command()
@@ -247,7 +308,7 @@ def main() -> None:
         app()
     except ServerRefused as error:
         _fail(str(error))
-    except (Problem, StoreLocked, ConfigurationError) as error:
+    except (Problem, StoreError, ConfigurationError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(error.strerror or str(error))

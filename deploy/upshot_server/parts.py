@@ -1,4 +1,4 @@
-"""The parts of the embedded product, put together once. Read :meth:`Parts.open` from top to bottom to see how data flows."""
+"""The parts of the product, put together once. Read :meth:`Parts.open` from top to bottom to see how data flows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.intake.webhooks.sources import Sources
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.join.orphan_list import Orphans
+from upshot_joiner.processes import Processes, StoreClock
+from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
+from upshot_joiner.store.sharded import open_scaled_out
 from upshot_joiner.story import Stories
 from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
@@ -39,6 +42,8 @@ from upshot_monitoring.monitor import Monitor
 from upshot_server.settings import Settings
 
 MAX_MODEL_NAME = 256
+SCHEMAS = ("upshot_joiner.store.schema", "upshot_monitoring.schema")
+"""Packages with the numbered ``.sql`` files of all tables."""
 
 
 @dataclass
@@ -48,6 +53,7 @@ class Parts:
     settings: Settings
     clock: Clock
     store: Store
+    processes: Processes | None
     served: ServedTables
     configs: ConfigStore
     activity: Activity
@@ -72,7 +78,10 @@ class Parts:
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Parts:
-        """Open the store and start every part. Raises StoreLocked when another process has the data folder."""
+        """Open the store and start every part. Raises StoreLocked when another process has the data folder.
+
+        Where the store is shared with other processes, time is the store's: ``clock`` is that of an embedded store.
+        """
         configured = read_config_file(settings.config_file) if settings.config_file is not None else ConfigFile({}, {})
         label_access = LabelAccess(
             clock,
@@ -81,18 +90,24 @@ class Parts:
             settings.label_keys,
             settings.label_auth == "required",
         )
-        store = Store.open_embedded(settings.data_dir)
+        store = open_store(settings)
         try:
             store.migrate("upshot_joiner.store.schema")
+            processes = None
+            if store.is_shared:
+                clock = store_clock = StoreClock(store)
+                processes = Processes(store, store_clock)
+            owner = settings.server_id() if processes else ""
             # store ← who serves what, by which rules
             served = ServedTables(store)
-            stamper = Stamper(clock, after=last_stamp(store, served.tables()))
+            after = last_stamp(store, served.tables())
+            stamper = Stamper(clock, after, processes.hold) if processes else Stamper(clock, after)
             configs = ConfigStore(store, stamper)
             activity = Activity(store)
             changes = ChangedHours()
             # intake → store → join
             joiner = Joiner(store, configs, stamper, changes)
-            arrivals = Arrivals(store, served, stamper)
+            arrivals = Arrivals(store, served, stamper, sharing=processes)
             committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
             receiver = Receiver(committer)
             remembered = Remembered(store, clock)
@@ -108,14 +123,31 @@ class Parts:
             )
             # → monitor, story, coverage, export
             monitor = Monitor(
-                store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=settings.data_dir
+                store=store,
+                served=served,
+                configs=configs,
+                changes=changes,
+                clock=clock,
+                data_dir=settings.data_dir,
+                sharing=processes,
+                owner=owner,
             )
             stories = Stories(store, served, configs, clock)
             orphans = Orphans(store, clock)
             quarantine = Quarantine(store)
             label_hours = LabelHours(store, served, configs, activity, changes.twin())
             coverage = Coverage(store, served, activity, configs, clock, label_hours)
-            exporter = Exporter(store, served, configs, clock, stamper, committer.barrier, settings.exports_dir)
+            exporter = Exporter(
+                store,
+                served,
+                configs,
+                clock,
+                stamper,
+                committer.barrier,
+                settings.exports_dir,
+                owner=owner,
+                wait_for_others=processes.wait_until_stored if processes else lambda _: None,
+            )
             # store ⇄ what follows from it
             verifier = Verifier(store, served, configs, joiner, committer, changes, clock, settings.verify_every_s)
             conservation = Conservation(store, served, committer, joiner, writers)
@@ -126,6 +158,7 @@ class Parts:
             settings,
             clock,
             store,
+            processes,
             served,
             configs,
             activity,
@@ -153,6 +186,8 @@ class Parts:
         remembered.start()
         hooks.start()
         joiner.start()
+        if processes is not None:
+            take_part(processes, store, served, configs, activity, committer, joiner)
         pairing.start()
         label_hours.start()
         monitor.start()
@@ -176,6 +211,8 @@ class Parts:
         self.joiner.close()
         self.label_hours.close()
         self.monitor.stop()
+        if self.processes is not None:
+            self.processes.close(is_whole=self.committer.is_whole and not self.joiner.behind)
         self.store.close()
 
     def models(self) -> list[str]:
@@ -226,3 +263,9 @@ class Parts:
         if changed and str(before.positive) != str(config.positive):
             rescore(self.store, self.served.table(model), config)
         return changed
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name."""
+    urls = settings.clickhouse_urls
+    return open_scaled_out(urls, settings.cluster) if urls else Store.open_embedded(settings.data_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import uuid
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,10 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Loopback only: the embedded server asks for no key."""
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    clickhouse: SecretStr = SecretStr("")
+    """URLs of ClickHouse servers, a shard each, separated by commas; empty: the store is embedded. May hold passwords."""
+    cluster: str = ""
+    """What these servers call the cluster of them (``remote_servers``); empty: found out."""
     config_file: Path | None = None
     """A YAML file with a ``models:`` section, applied at start."""
 
@@ -48,6 +53,11 @@ class Settings(BaseModel):
     """How often everything that is stored is counted again, in the background; 0: only when asked."""
 
     @property
+    def clickhouse_urls(self) -> list[str]:
+        """One URL per shard, in the order of the shards; none: the store is embedded."""
+        return [url.strip() for url in self.clickhouse.get_secret_value().split(",") if url.strip()]
+
+    @property
     def exports_dir(self) -> Path:
         """The folder below which exports are written, and nowhere else."""
         return self.data_dir / "exports"
@@ -56,6 +66,14 @@ class Settings(BaseModel):
     def is_local(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host == "localhost" or _is_loopback(self.host)
+
+    def server_id(self) -> str:
+        """A name of this server that lasts as long as its data folder: its exports and reports are there."""
+        file = self.data_dir / "server-id"
+        if not file.exists():
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.write_text(uuid.uuid4().hex, "ascii")
+        return file.read_text("ascii")
 
     def check_address(self) -> None:
         """Refuse to listen where others could reach a server that asks for no key."""
@@ -70,10 +88,12 @@ class Settings(BaseModel):
 def from_environment(**given: object) -> Settings:
     """Settings from arguments that are not None, else from variables, else defaults.
 
-    The variables are ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, and ``UPSHOT_KSERVE_...`` and ``UPSHOT_LABEL_...`` for
-    the settings of that name; several secrets or keys are separated by spaces.
+    The variables are ``UPSHOT_DATA``, ``UPSHOT_PORT``, ``UPSHOT_CONFIG``, ``UPSHOT_CLICKHOUSE_URL``, ``UPSHOT_CLICKHOUSE_CLUSTER``,
+    and ``UPSHOT_KSERVE_...`` and ``UPSHOT_LABEL_...`` for the settings of that name; several secrets or keys are separated by
+    spaces.
     """
     variables = {"data_dir": "UPSHOT_DATA", "port": "UPSHOT_PORT", "config_file": "UPSHOT_CONFIG"}
+    variables |= {"clickhouse": "UPSHOT_CLICKHOUSE_URL", "cluster": "UPSHOT_CLICKHOUSE_CLUSTER"}
     variables |= {name: f"UPSHOT_{name.upper()}" for name in ("kserve_wait_s", "kserve_model", "kserve_request_id")}
     variables |= {name: f"UPSHOT_{name.upper()}" for name in ("label_secrets_file", "label_auth", "verify_every_s")}
     values: dict[str, object] = {

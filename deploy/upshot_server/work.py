@@ -19,7 +19,7 @@ from upshot_joiner.errors import StoreUnavailable
 from upshot_joiner.health import HealthEndpoint
 from upshot_joiner.intake.kafka.client import KafkaGroupMember, KafkaWriter
 from upshot_joiner.intake.kafka.contract import LABELS, PREDICTIONS, KafkaUnavailable
-from upshot_joiner.store.client import Store
+from upshot_joiner.store.sharded import open_scaled_out
 from upshot_joiner.worker import Worker, WorkerSettings
 
 _log = logging.getLogger("upshot.worker")
@@ -41,6 +41,12 @@ class WorkOptions:
     session_timeout_s: float = 45.0
     health_port: int | None = None
     settings: WorkerSettings = field(default_factory=WorkerSettings)
+    cluster: str = ""
+
+    @property
+    def urls(self) -> list[str]:
+        """One per shard."""
+        return [url.strip() for url in self.clickhouse.split(",") if url.strip()]
 
 
 def kafka_address(text: str) -> KafkaAddress:
@@ -59,7 +65,7 @@ def run(options: WorkOptions) -> None:
             endpoint = HealthEndpoint(options.health_port, lambda: {"version": __version__, **_status(state)})
             opened.callback(endpoint.close)
             _log.info("health on http://127.0.0.1:%d/readyz", endpoint.port)
-        store = _patiently("the store", lambda: Store.open_server(options.clickhouse), state, stopping)
+        store = _patiently("the store", lambda: open_scaled_out(options.urls, options.cluster), state, stopping)
         if store is None:
             return
         opened.callback(store.close)

@@ -1,4 +1,4 @@
-"""How much each model has served: exact counts by version and hour, kept in memory by the one writer, counted anew at start."""
+"""How much each model has served: exact counts by version and hour, kept in memory, counted anew at start."""
 
 from __future__ import annotations
 
@@ -38,10 +38,17 @@ class Activity:
     def __init__(self, store: Store) -> None:
         self._lock = threading.Lock()
         self._served: dict[str, dict[str, Served]] = {}
+        self._rows = -1
         self.recount(store)
+
+    def refresh(self, store: Store) -> None:
+        """Count the store anew if there are other rows in it than at the last time: others write it too."""
+        if store.query("SELECT count() FROM predictions") != [(self._rows,)]:
+            self.recount(store)
 
     def recount(self, store: Store) -> None:
         """Count the store anew."""
+        [(self._rows,)] = store.query("SELECT count() FROM predictions")
         counted: dict[str, dict[str, Served]] = {}
         for model, version, hour, predictions, first, last in store.query(_COUNT):
             one = counted.setdefault(model, {}).setdefault(version, Served(first, last))

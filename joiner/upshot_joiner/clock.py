@@ -4,6 +4,7 @@ tested at any moment, and a replay of last year sees last year."""
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -53,9 +54,11 @@ class Stamper:
     has been given, nothing can be stored any more with a stamp at or before T.
     """
 
-    def __init__(self, clock: Clock, after: datetime = EPOCH) -> None:
+    def __init__(self, clock: Clock, after: datetime = EPOCH, hold: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
         self._last = after
+        self._hold = hold
+        """Makes sure that we may give stamps: others that share the store may have taken us for dead."""
         self._lock = threading.Lock()
 
     @property
@@ -64,7 +67,8 @@ class Stamper:
         return self._last
 
     def next(self) -> datetime:
-        """A moment later than every earlier one, and not before the clock's."""
+        """A moment later than every earlier one, and not before the clock's. Raises StoreError where a lease cannot be renewed."""
+        self._hold()
         with self._lock:
             self._last = max(self._clock.now(), self._last + MICROSECOND)
             return self._last

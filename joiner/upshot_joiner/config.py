@@ -14,7 +14,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from upshot_joiner.clock import Stamper, to_micros
+from upshot_joiner.clock import EPOCH, Stamper, to_micros
 from upshot_joiner.errors import Place, Problem
 from upshot_joiner.store.client import Store
 
@@ -183,8 +183,27 @@ class ConfigStore:
         self._stamper = stamper
         self._lock = threading.Lock()
         self._current: dict[str, ModelConfig] = {}
-        for model, config in store.query("SELECT model, argMax(config, received_at) FROM model_configs GROUP BY model"):
-            self._current[model] = ModelConfig.model_validate_json(config, strict=False)
+        self._changed_at: dict[str, datetime] = {}
+        self._read: tuple[Any, ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Learn what another process has put in force; costs next to nothing when nothing was."""
+        [newest] = self._store.query("SELECT count(), max(received_at) FROM model_configs")
+        if newest == self._read:
+            return
+        found = self._store.query(
+            "SELECT model, argMax(config, received_at), max(received_at) FROM model_configs GROUP BY model"
+        )
+        with self._lock:
+            for model, config, changed_at in found:
+                self._current[model] = ModelConfig.model_validate_json(config, strict=False)
+                self._changed_at[model] = changed_at
+            self._read = newest
+
+    def changed_at(self, model: str) -> datetime:
+        """When the configuration in force was stored; 1970 for a model that was never configured."""
+        return self._changed_at.get(model, EPOCH)
 
     def get(self, model: str) -> ModelConfig:
         """The configuration in force; defaults for a model that was never configured."""
@@ -220,4 +239,5 @@ class ConfigStore:
                 ),
             )
             self._current[model] = config
+            self._changed_at[model] = stamp
             return True

@@ -19,13 +19,13 @@ from upshot_joiner.delays import answers, watched
 from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.delays.watched import Asked, OfLabel, hour_of
 from upshot_joiner.funnel import Exported
-from upshot_joiner.join import activation
+from upshot_joiner.join import activation, orphans
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 
-_ORPHANS = """
-SELECT name, count(), min(received_at) FROM orphans FINAL
-WHERE waiting AND (model = '' OR model = {model:String})
+_ORPHANS = f"""
+SELECT name, count(), min(received_at) FROM ({orphans.WAITING})
+WHERE model = '' OR model = {{model:String}}
 GROUP BY name
 """
 _OF_VERSION = "({any_version:Bool} OR model_version = {version:String})"
@@ -91,8 +91,10 @@ class Coverage:
         table = self._table_that_defers(model)
         now = self._clock.now()
         config = self._configs.get(model)
-        orphans = {name: (count, oldest) for name, count, oldest in self._store.query(_ORPHANS, {"model": model})}
-        shown_orphans, oldest_shown_orphan = orphans.pop(activation.SHOWN, (0, None))
+        waiting_labels = {
+            name: (count, oldest) for name, count, oldest in self._store.query(_ORPHANS, {"model": model})
+        }
+        shown_orphans, oldest_shown_orphan = waiting_labels.pop(activation.SHOWN, (0, None))
         served = self._served_by_hour(model, asked)
         # Labels that are not configured have the default window: one more moment than there are configured labels.
         moments = {name: now - config.label(name).window for name in (*config.labels, "")}
@@ -102,7 +104,7 @@ class Coverage:
         counts = watched.count(
             self._store, model, config, asked, now, shown, self._served.table(model), defers=table is not None
         )
-        names = list(dict.fromkeys([*config.labels, *sorted(counts.labels), *sorted(orphans)]))
+        names = list(dict.fromkeys([*config.labels, *sorted(counts.labels), *sorted(waiting_labels)]))
         predictions = shown.total()
         matured = {
             name: self._served_until(model, moment, asked, served) - until.get(name, 0)
@@ -114,7 +116,7 @@ class Coverage:
             one = counts.labels.get(name) or OfLabel()
             closed = matured.get(name, matured[""])
             defaulted = 0 if rules.default is None else max(0, closed - one.matured_labelled - one.matured_retracted)
-            waiting, oldest = orphans.get(name, (0, None))
+            waiting, oldest = waiting_labels.get(name, (0, None))
             labels.append(
                 {
                     "name": name,

@@ -46,6 +46,9 @@ class Stories:
         JSON has no NaN and no infinities: such features appear as the texts ``NaN``, ``Infinity``, ``-Infinity``, and their names
         are listed in ``non_finite``.
         """
+        if self._store.is_shared:
+            self._served.refresh()
+            self._configs.refresh()
         params: dict[str, object] = {"request_key": request_key(request_id), "request_id": request_id}
         spine = self._store.query(
             f"SELECT model, predicted_at FROM ({fold.SPINE_OF_REQUEST}) ORDER BY predicted_at, model", params

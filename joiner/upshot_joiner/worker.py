@@ -20,6 +20,8 @@ from upshot_joiner.intake.kafka.lane import Bounds
 from upshot_joiner.intake.kafka.poison import PoisonLimit
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.processes import Processes, StoreClock
+from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
@@ -40,6 +42,7 @@ class Worker:
     """Everything that a running worker consists of."""
 
     store: Store
+    processes: Processes | None
     arrivals: Arrivals
     committer: Committer
     joiner: Joiner
@@ -59,13 +62,18 @@ class Worker:
         settings = settings or WorkerSettings()
         # store ← who serves what, by which rules
         served = ServedTables(store)
-        stamper = Stamper(clock, after=last_stamp(store, served.tables()))
+        after = last_stamp(store, served.tables())
+        processes = None
+        if store.is_shared:  # then time is the store's
+            clock = store_clock = StoreClock(store)
+            processes = Processes(store, store_clock, "work")
+        stamper = Stamper(clock, after, processes.hold) if processes else Stamper(clock, after)
         configs = ConfigStore(store, stamper)
         activity = Activity(store)
         changes = ChangedHours()
         # Kafka → intake → store → join
         joiner = Joiner(store, configs, stamper, changes)
-        arrivals = Arrivals(store, served, stamper)
+        arrivals = Arrivals(store, served, stamper, sharing=processes)
         committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
         intake = KafkaIntake(
             consumer,
@@ -75,10 +83,12 @@ class Worker:
             limit=settings.limit,
             patience=settings.patience,
         )
-        worker = cls(store, arrivals, committer, joiner, producer, intake)
+        worker = cls(store, processes, arrivals, committer, joiner, producer, intake)
         arrivals.start()
         committer.start()
         joiner.start()
+        if processes is not None:
+            take_part(processes, store, served, configs, activity, committer, joiner)
         return worker
 
     def run(self) -> None:
@@ -94,6 +104,8 @@ class Worker:
         self.committer.close()
         self.arrivals.close()
         self.joiner.close()
+        if self.processes is not None:
+            self.processes.close(is_whole=self.committer.is_whole and not self.joiner.behind)
         self.producer.close(timeout_s=5)
 
     def status(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError, unknown_model
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
+from upshot_joiner.writers.arrivals import Sharing
 from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.drift.answers import Drift
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
@@ -48,13 +49,15 @@ class Monitor:
         changes: ChangedHours,
         clock: Clock,
         data_dir: Path,
+        sharing: Sharing | None = None,
+        owner: str = "",
     ) -> None:
         store.migrate("upshot_monitoring.schema")
         self._store = store
         self._served = served
         self._configs = configs
         scales = Scales(store)
-        self._roller = Roller(store, served, configs, changes, scales)
+        self._roller = Roller(store, served, configs, changes, scales, sharing)
         self._references = References(store, scales, self._roller, clock, data_dir / "references")
         self._drift = Drift(store, scales, self._references, configs, clock)
         self._performance = Performance(store, served, configs, clock)
@@ -66,7 +69,7 @@ class Monitor:
             self._roller.roll(max_chunks=REPORT_CHUNKS)
             return preparation.prepare(model, request, folder)
 
-        self._reports = Reports(store, clock, data_dir / "reports", prepare)
+        self._reports = Reports(store, clock, data_dir / "reports", prepare, owner=owner)
         self._health: dict[str, tuple[float, dict[str, Any]]] = {}
         self._health_lock = threading.Lock()
 

@@ -20,6 +20,8 @@ from upshot_joiner.delays.watched import Asked
 from upshot_joiner.intake.check import check_label, check_prediction, check_report
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.processes import Processes, StoreClock
+from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
@@ -45,6 +47,8 @@ class Line:
     arrivals: Arrivals
     committer: Committer
     label_hours: LabelHours
+    processes: Processes | None
+    """This one among those that share the store; None where it is embedded."""
     uptime: list[float]
     """Holds one number: the uptime in seconds that the writers are judged by."""
 
@@ -55,7 +59,9 @@ class Line:
         """Start them; ``touched`` instead of the joiner's own makes a joiner that is not told."""
         clock = FixedClock(NOW)
         served = ServedTables(store)
-        stamper = Stamper(clock, after=last_stamp(store, served.tables()))
+        processes = Processes(store, StoreClock(store)) if store.is_shared else None
+        after = last_stamp(store, served.tables())
+        stamper = Stamper(clock, after, processes.hold) if processes else Stamper(clock, after)
         configs = ConfigStore(store, stamper)
         activity = Activity(store)
         changes = ChangedHours()
@@ -66,12 +72,28 @@ class Line:
         committer = Committer(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched)
         committer.start()
         joiner.start()
+        if processes is not None:
+            take_part(processes, store, served, configs, activity, committer, joiner)
         return cls(
-            store, clock, stamper, served, configs, activity, changes, joiner, arrivals, committer, label_hours, uptime
+            store,
+            clock,
+            stamper,
+            served,
+            configs,
+            activity,
+            changes,
+            joiner,
+            arrivals,
+            committer,
+            label_hours,
+            processes,
+            uptime,
         )
 
-    def close(self) -> None:
-        """Stop them; the store stays open."""
+    def close(self, *, killed: bool = False) -> None:
+        """Stop them; the store stays open. ``killed``: nobody has noted that this was the end."""
+        if self.processes is not None:
+            self.processes.close(is_whole=self.committer.is_whole and not killed)
         self.committer.close()
         self.joiner.close()
 

@@ -149,6 +149,8 @@ def test_a_joiner_that_was_not_told_finds_out_at_its_next_start(store: Store, fr
     finally:
         deaf.committer.close()
         deaf.joiner._closed = True  # it dies without noting how far it came
+        if deaf.processes is not None:
+            deaf.processes.close(is_whole=False)
     again = Line.open(store)
     try:
         assert again.outcomes(fresh) == [("", "", "label", "labelled", "1")]

@@ -49,7 +49,8 @@ FROM (
   SELECT
     toString(name) AS name, toStartOfHour(predicted_at) AS hour_of, toString(model_version) AS version_of, {BIN} AS bin,
     countIf(state = 'labelled') AS labels, countIf(state = 'retracted') AS taken_back, count() AS n,
-    countIf({positive.SQL}) AS good, sum({DELAY_S}) AS delays, max(version) AS newest
+    countIf({positive.SQL}) AS good, sum({DELAY_S}) AS delays,
+    toUInt64(toUnixTimestamp64Micro(max(folded_at))) AS newest
   FROM outcomes FINAL
   WHERE model = {{model:String}} AND name != 'shown' AND {HOURS} %s
   GROUP BY name, hour_of, version_of, bin
@@ -63,7 +64,8 @@ WHERE model = {model:String} AND hour IN {hours:Array(DateTime('UTC'))} AND notE
 """
 _STALE = """
 SELECT hour FROM (
-  SELECT toString(name) AS name, toStartOfHour(predicted_at) AS hour, max(version) AS newest
+  SELECT toString(name) AS name, toStartOfHour(predicted_at) AS hour,
+    toUInt64(toUnixTimestamp64Micro(max(folded_at))) AS newest
   FROM outcomes WHERE model = {model:String} GROUP BY name, hour
 ) AS stored
 LEFT JOIN (
@@ -111,10 +113,10 @@ class LabelHours:
         """Hours that wait to be rolled up. Does not wait for a roll-up that runs."""
         return sum(len(hours) for hours in list(self._due.values())) + self._changes.waiting
 
-    def reconcile(self) -> None:
-        """Find every hour that does not cover its outcomes, of every model."""
+    def reconcile(self, model: str | None = None) -> None:
+        """Find every hour that does not cover its outcomes, of a model or of all."""
         with self._lock:
-            for model in self._served.models():
+            for model in self._served.models() if model is None else [model]:
                 params = {"model": model, "setup": positive.setup(self._configs.get(model))}
                 self._due[model] |= {hour for (hour,) in self._store.query(_STALE, params)}
 
@@ -126,6 +128,8 @@ class LabelHours:
     def bring_up_to_date(self, model: str) -> bool:
         """Roll up what is due of a model, unless that is too much to wait for; whether nothing is due any more."""
         self._take()
+        if self._store.is_shared:
+            self.reconcile(model)  # another process may have joined labels
         with self._lock:
             due = self._due.get(model)
             if due and self._rows(model, due) <= AT_ONCE_ROWS:

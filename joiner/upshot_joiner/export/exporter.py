@@ -28,7 +28,9 @@ from upshot_joiner.store.served import ServedTables
 
 _log = logging.getLogger("upshot.export")
 
-_LOAD = "SELECT id, status, request, manifest, location, error, created_at FROM exports FINAL ORDER BY created_at"
+_LOAD = (
+    "SELECT id, status, request, manifest, location, error, created_at, owner FROM exports FINAL ORDER BY created_at"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class _Job:
     manifest: dict[str, Any] | None = None
     error: str = ""
     progress: float = 0.0
+    owner: str = ""
+    """Which server makes it and has its files."""
 
     def answer(self) -> dict[str, Any]:
         return {
@@ -67,6 +71,8 @@ class Exporter:
         stamper: Stamper,
         barrier: Callable[[], Future[datetime]],
         folder: Path,
+        owner: str = "",
+        wait_for_others: Callable[[datetime], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._served = served
@@ -75,11 +81,20 @@ class Exporter:
         self._stamper = stamper
         self._barrier = barrier
         self._folder = folder
+        self._owner = owner
+        self._wait_for_others = wait_for_others
         self._lock = threading.Lock()
         self._closing = False
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._jobs: dict[str, _Job] = {}
-        for id_, status, request, manifest, location, error, created_at in store.query(_LOAD):
+        self._load()
+        self._thread = threading.Thread(target=self._work, name="upshot-exporter", daemon=True)
+
+    def _load(self) -> None:
+        """Read the jobs of other servers anew, and at the start our own."""
+        for id_, status, request, manifest, location, error, created_at, owner in self._store.query(_LOAD):
+            if id_ in self._jobs and owner == self._owner:
+                continue
             self._jobs[id_] = _Job(
                 id_,
                 status,
@@ -89,13 +104,13 @@ class Exporter:
                 msgspec.json.decode(manifest) if manifest else None,
                 error,
                 1.0 if status == "done" else 0.0,
+                owner,
             )
-        self._thread = threading.Thread(target=self._work, name="upshot-exporter", daemon=True)
 
     def start(self) -> None:
         """Begin to work; what a crash cut off is made again, as of the same moment."""
         for job in self._jobs.values():
-            if job.status in ("queued", "running"):
+            if job.status in ("queued", "running") and job.owner == self._owner:
                 self._queue.put(job.id)
         self._thread.start()
 
@@ -119,8 +134,10 @@ class Exporter:
                 "What will be known at a later moment cannot be exported yet.",
                 [{"loc": "as_of", "code": "in_the_future"}],
             )
-        # Everything stamped before the barrier is stored, everything stored later is stamped after it.
+        # Everything stamped before the barrier is stored, everything stored later is stamped after it: here, then everywhere.
         barrier = self._barrier().result()
+        self._wait_for_others(min(barrier, request.as_of) if request.as_of else barrier)
+        self._learn()
         with self._lock:
             id_ = uuid.uuid4().hex
             location = (self._folder / (request.destination or id_)).absolute()
@@ -137,6 +154,7 @@ class Exporter:
                 request.fixed_as_of(request.as_of or barrier),
                 str(location),
                 self._clock.now(),
+                owner=self._owner,
             )
             self._keep(job)
         self._queue.put(id_)
@@ -144,21 +162,35 @@ class Exporter:
 
     def list(self, model: str | None = None) -> list[dict[str, Any]]:
         """All exports (of a model), newest first."""
+        self._learn()
         with self._lock:
             jobs = [job for job in self._jobs.values() if model is None or job.request.model == model]
         return [job.answer() for job in sorted(jobs, key=lambda job: job.created_at, reverse=True)]
 
     def get(self, id_: str) -> dict[str, Any]:
         """One export; a 404 :class:`Problem` for an unknown ID."""
+        self._learn()
         return self._job(id_).answer()
 
     def file(self, id_: str, path: str) -> Path:
         """A file of a finished export, as its manifest names it; a 404 :class:`Problem` for anything else."""
+        self._learn()
         job = self._job(id_)
         names = {"manifest.json", *(file["path"] for file in (job.manifest or {}).get("files", []))}
         if job.status != "done" or path not in names:
             raise Problem(404, "unknown_file", "The export has no such file.")
-        return Path(job.location) / path
+        file = Path(job.location) / path
+        if job.owner != self._owner and not file.exists():
+            raise Problem(
+                409, "on_another_server", "The server that made the export has its files, and this is another."
+            )
+        return file
+
+    def _learn(self) -> None:
+        """Learn of what other servers made."""
+        if self._store.is_shared:
+            with self._lock:
+                self._load()
 
     def _job(self, id_: str) -> _Job:
         with self._lock:
@@ -214,6 +246,7 @@ class Exporter:
                     "manifest": [msgspec.json.encode(job.manifest).decode() if job.manifest else ""],
                     "location": [job.location],
                     "error": [job.error],
+                    "owner": [job.owner],
                     "created_at": pa.array([job.created_at], rows.TIME),
                     "version": pa.array([to_micros(self._stamper.next())], pa.uint64()),
                 }

@@ -53,6 +53,13 @@ FROM (SELECT * FROM %(table)s FINAL WHERE %(where)s) AS s
 %(joins)s
 ORDER BY s.predicted_at, s.request_id, s.model_version, s.item_id
 """
+_ORDER = [
+    "s.predicted_at AS order_0",
+    "s.request_id AS order_1",
+    "toString(s.model_version) AS order_2",
+    "s.item_id AS order_3",
+]
+"""The order of the rows, for shards to be put together by: as embedded, texts are compared byte by byte."""
 _JOIN = """
 LEFT JOIN (%(fold)s) AS %(alias)s
 ON s.request_key = %(alias)s.request_key AND s.request_id = %(alias)s.request_id
@@ -85,6 +92,8 @@ class TrainingSet:
             raise ValueError("as_of must be fixed before an export is written")
         self._store = store
         self._served = served
+        if store.is_shared:
+            served.refresh()
         self._config = config
         self._request = request
         self._table = served.table(request.model) or ""
@@ -147,20 +156,21 @@ class TrainingSet:
         )
         sql = _CHUNK % {
             **self._rows,
-            "select": ", ".join(selection.expressions),
+            "select": ", ".join([*selection.expressions, *_ORDER]),
             "joins": joins,
         }
-        return self._store.arrow(
-            sql,
-            {
-                **self._range,
-                **selection.params,
-                **rule_parameters({self._request.model: self._config}),
-                **{f"label_{number}": label.name for number, label in enumerate(labels)},
-                "start": max(start, self._range["start"]),
-                "end": min(end, self._range["end"]),
-            },
-        )
+        params = {
+            **self._range,
+            **selection.params,
+            **rule_parameters({self._request.model: self._config}),
+            **{f"label_{number}": label.name for number, label in enumerate(labels)},
+            "start": max(start, self._range["start"]),
+            "end": min(end, self._range["end"]),
+        }
+        of_shards = [shard.arrow(sql, params) for shard in self._store.shards]
+        if len(of_shards) == 1:
+            return of_shards[0]
+        return pa.concat_tables(of_shards).sort_by([(f"order_{number}", "ascending") for number in range(len(_ORDER))])
 
     def _labels(self) -> list[Label]:
         seen = {name: set(kinds) for name, kinds in self._store.query(_LABEL_KINDS % self._rows, self._range)}

@@ -26,7 +26,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Place, Problem, StoreError, StoreUnavailable
-from upshot_joiner.intake import quarantine
+from upshot_joiner.intake import quarantine, verdict
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.isolate import isolate
@@ -169,9 +169,12 @@ class Committer:
         self._closed = False
         self._unfinished = False
         self.tally = Tally()
+        self._whole_until = stamper.last
+        """Every group of ours up to this stamp is whole."""
         self.failing: str = ""
         """Why the last group could not be stored; empty while all is well."""
-        if self.recover():
+        # Where others write too, they do not wait for us: what a killed process left is finished by `Processes`.
+        if not store.is_shared and self.recover():
             activity.recount(store)
         self._thread = threading.Thread(target=self._work, name="upshot-committer", daemon=True)
 
@@ -230,10 +233,13 @@ class Committer:
         if self._thread.is_alive():
             self._thread.join(timeout=30)
 
-    def recover(self) -> int:
-        """Finish the group that a crash cut off between its typed rows and the spine; returns how many rows that were."""
+    def recover(self, since: datetime | None = None) -> int:
+        """Finish the group that a crash cut off between its typed rows and the spine; returns how many rows that were.
+
+        Where others write too, their stamps tell nothing about our groups: then ``since`` is the moment up to which all is whole.
+        """
         finished = 0
-        [(newest,)] = self._store.query("SELECT max(received_at) FROM predictions")
+        [(newest,)] = self._store.query("SELECT max(received_at) FROM predictions") if since is None else [(since,)]
         # Groups are stamped in order and each ends with the spine, so only rows stamped after the spine's newest, or the part
         # of that same group that a failing spine insert left out, can be unfinished.
         after = to_micros(newest) - 1
@@ -295,9 +301,17 @@ class Committer:
             if stop:
                 return
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no group was left between its typed rows and the spine."""
+        return not self._unfinished
+
+    def _recover_own(self) -> None:
+        self.recover(self._whole_until if self._store.is_shared else None)
+
     def _try_a_write(self) -> None:
         if self._unfinished:
-            self.recover()
+            self._recover_own()
             self._activity.recount(self._store)
         progress.note(self._store, "probe", to_micros(self._stamper.next()))
         self.failing = ""
@@ -306,7 +320,7 @@ class Committer:
         given = [list(batch.refused) for batch in group]
         try:
             if self._unfinished:
-                self.recover()
+                self._recover_own()
                 self._activity.recount(self._store)
             try:
                 self._store_group(group)
@@ -321,6 +335,7 @@ class Committer:
             self._fail(group, error)
         else:
             self.failing = ""
+            self._whole_until = self._stamper.last
             for batch in group:
                 batch.answer.errors.sort(key=lambda place: place["index"])
                 batch.future.set_result(batch.answer)
@@ -389,6 +404,8 @@ class Committer:
     def _store_group(self, group: list[_Batch]) -> None:
         for batch in group:
             batch.answer = Answer()
+        if self._store.is_shared:
+            self._configs.refresh()
         received = self._stamper.next()
         received_us = to_micros(received)
         predictions, repeated_predictions = self._new_predictions(group)
@@ -411,6 +428,9 @@ class Committer:
             self._store.insert("predictions", pa.concat_tables(spine))
         if labels:
             self._store.insert("label_events", rows.label_block(labels, received_us))
+        if self._store.is_shared:
+            second = self._look_again(group, received_us, predictions, labels, repeated_predictions, repeated_labels)
+            self._touched(second, received)
         self._quarantine(group, received)
         self._report(group, received)
         self._arrivals.arrived(
@@ -425,6 +445,25 @@ class Committer:
             self._changes.served(model, {hour for _, hour in served})
         if predictions or labels:
             self._touched([one.key for one in predictions] + [one.key for one in labels], received)
+
+    def _look_again(
+        self,
+        group: list[_Batch],
+        received_us: int,
+        predictions: list[CheckedPrediction],
+        labels: list[CheckedLabel],
+        repeated_predictions: list[CheckedPrediction],
+        repeated_labels: list[CheckedLabel],
+    ) -> list[int]:
+        """Find what another process stored at the same moment under the same identity, and answer accordingly; keys of those."""
+        tables = {one.event.model: self._served.table(one.event.model) or "" for one in predictions}
+        lost = verdict.lost_predictions(self._store, predictions, received_us, tables) if predictions else []
+        if lost:
+            _take_back([(batch, batch.predictions) for batch in group], lost, predictions, repeated_predictions)
+        lost_labels = verdict.lost_labels(self._store, labels, received_us) if labels else []
+        if lost_labels:
+            _take_back([(batch, batch.labels) for batch in group], lost_labels, labels, repeated_labels)
+        return [one.event.key for one in lost] + [one.event.key for one in lost_labels]
 
     def _new_predictions(self, group: list[_Batch]) -> tuple[list[CheckedPrediction], list[CheckedPrediction]]:
         if not any(batch.predictions for batch in group):
@@ -490,6 +529,27 @@ def _sort_out(
             else:
                 batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
     return new, repeated
+
+
+def _take_back(
+    batches: list[tuple[_Batch, list[tuple[int, CheckedT]]]],
+    lost: list[verdict.Lost[CheckedT]],
+    new: list[CheckedT],
+    repeated: list[CheckedT],
+) -> None:
+    """Count events that came second after all as duplicates or conflicts instead of new."""
+    is_same = {id(one.event): one.is_same for one in lost}
+    for batch, events in batches:
+        for index, one in events:
+            if id(one) not in is_same:
+                continue
+            batch.answer.accepted -= 1
+            if is_same[id(one)]:
+                batch.answer.duplicates += 1
+                repeated.append(one)
+            else:
+                batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
+    new[:] = [one for one in new if id(one) not in is_same]
 
 
 def _as_dict(one: CheckedPrediction | CheckedLabel | CheckedReport) -> dict[str, Any]:

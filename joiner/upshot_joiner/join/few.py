@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
         ("observed_at", rows.TIME),
         ("received_at", rows.TIME),
         ("first_received_at", rows.TIME),
+        ("events", pa.uint64()),
     ]
 )
 
@@ -58,6 +59,7 @@ class LabelEventSeen:
 
     identity: tuple[int, str, str]
     """Request key, request ID, label ID."""
+    item_id: str
     name: str
     model: str
     received_at: Any
@@ -66,7 +68,7 @@ class LabelEventSeen:
 
 @dataclass(frozen=True)
 class Folded:
-    """Outcomes of a batch of keys, as rows of ``outcomes`` without ``version``, and the events behind them."""
+    """Outcomes of a batch of keys, as `fold.fold` gives them, and the label events behind them."""
 
     outcomes: pa.Table
     events: list[LabelEventSeen]
@@ -90,7 +92,7 @@ def fold_few(store: Store, config_of: Callable[[str], ModelConfig], keys: Keys) 
                 waiting = False
                 outcome = (of, name, predicted_at, key, request_id, version, item_id)
                 of_outcome[outcome].append((event, received_at))
-        seen.append(LabelEventSeen((key, request_id, label_id), name, model, received_at, waiting))
+        seen.append(LabelEventSeen((key, request_id, label_id), item_id, name, model, received_at, waiting))
     made = []
     for outcome, of_events in of_outcome.items():
         model, name, predicted_at, key, *rest = outcome
@@ -99,7 +101,7 @@ def fold_few(store: Store, config_of: Callable[[str], ModelConfig], keys: Keys) 
         received = [received_at for _, received_at in of_events]
         made.append(
             (model, name, predicted_at, key_bytes(key), *rest, result.state, kind, number, text, result.observed_at,
-             max(received), min(received))
+             max(received), min(received), len(of_events))
         )  # fmt: skip
     columns = list(zip(*made, strict=True)) if made else [()] * len(SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]

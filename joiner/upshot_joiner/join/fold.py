@@ -43,7 +43,7 @@ def fold(
     params: Mapping[str, object] | None = None,
     keys: Keys | None = None,
 ) -> pa.Table:
-    """Outcomes of every label of the given predictions for which events are known: the columns of ``outcomes`` but ``version``.
+    """Outcomes of every label of the given predictions for which events are known: columns of ``outcomes`` and ``events``.
 
     ``spine`` and ``events`` are two of the sources above that belong together; those of a batch need its ``keys``.
     """

@@ -37,13 +37,14 @@ per_rank AS (
     countIf(is_retract AND counts) AS retractions,
     maxIf((observed_at, label_id), is_retract AND counts) AS last_retraction,
     arraySort(groupArrayIf(event, NOT is_retract AND counts)) AS sets,
-    max(received_at) AS newest, min(received_at) AS oldest
+    max(received_at) AS newest, min(received_at) AS oldest, count() AS seen
   FROM ranked
   GROUP BY model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank
 ),
 surviving AS (
   SELECT
     model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank, retractions, newest, oldest,
+    seen,
     arrayFilter(
       s -> (retractions = 0 OR (s.1, s.2) > last_retraction)
         AND (combine NOT IN ('sum', 'mean', 'min', 'max') OR s.4 IS NOT NULL),
@@ -54,7 +55,8 @@ chosen AS (
   SELECT
     model, name, predicted_at, request_key, request_id, model_version, item_id, combine,
     argMinIf(rank_live, rank, notEmpty(rank_live)) AS live,
-    sum(retractions) AS retractions, max(newest) AS received_at, min(oldest) AS first_received_at
+    sum(retractions) AS retractions, max(newest) AS received_at, min(oldest) AS first_received_at,
+    sum(seen) AS events
   FROM surviving
   GROUP BY model, name, predicted_at, request_key, request_id, model_version, item_id, combine
 ),
@@ -104,5 +106,5 @@ SELECT
     source_of_value = 'nothing', '', source_of_value = 'picked', pick.5, source_of_value = 'whole', toString(toInt64(computed)),
     toString(computed)) AS value_text,
   if(source_of_value = 'nothing', NULL, pick.1) AS observed_at,
-  received_at, first_received_at
+  received_at, first_received_at, events
 FROM positioned

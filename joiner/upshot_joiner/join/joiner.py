@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from upshot_joiner.changes import ChangedHours
-from upshot_joiner.clock import EPOCH, Stamper, to_micros
+from upshot_joiner.clock import EPOCH, Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
-from upshot_joiner.join import few, fold, orphans
+from upshot_joiner.join import few, fold, knowledge, orphans
 from upshot_joiner.join.lag import JoinLag
-from upshot_joiner.store import progress
+from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
 
@@ -69,7 +69,9 @@ class Joiner:
         """Requests that could not be folded, for a reason that trying again does not mend."""
         self.lag = JoinLag()
         self._fold_lock = threading.Lock()
-        self._recover()
+        self._joined = stamper.last
+        if not store.is_shared:
+            self._recover()
         self._thread = threading.Thread(target=self._work, name="upshot-joiner", daemon=True)
 
     def start(self) -> None:
@@ -96,10 +98,28 @@ class Joiner:
         with self._lock:
             return len(self._keys) + self._in_hand
 
+    @property
+    def joined_until(self) -> datetime:
+        """Everything touched with a stamp at or before this is joined."""
+        with self._lock:
+            if not self._keys and not self._in_hand:
+                self._joined = max(self._joined, self._until)
+            return self._joined
+
+    def look_again(self, since: datetime) -> None:
+        """Join anew what was stored after a moment, by whomever."""
+        keys = [key for (key,) in self._store.query(_TOUCHED_SINCE, {"since": to_micros(since)})]
+        if keys:
+            _log.info("looking up the outcomes of %d requests again", len(keys))
+            self.touched(keys, since)
+
     def refold(self, model: str) -> int:
         """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
         with self._fold_lock:
-            return self._write(self._fold_in_sql(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model}))
+            return sum(
+                self._write(self._fold_in_sql(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model}, of=shard))
+                for shard in self._store.shards
+            )
 
     def close(self) -> None:
         """Join what is waiting, note the progress, stop."""
@@ -113,13 +133,11 @@ class Joiner:
 
     def _recover(self) -> None:
         [(until_us,)] = self._store.query("SELECT max(until_us) FROM progress WHERE task = 'join'")
-        keys = [key for (key,) in self._store.query(_TOUCHED_SINCE, {"since": until_us})]
+        self.look_again(from_micros(until_us))
         [(newest,)] = self._store.query(
             "SELECT greatest((SELECT max(received_at) FROM label_events), (SELECT max(received_at) FROM predictions))"
         )
-        if keys:
-            _log.info("looking up the outcomes of %d requests again", len(keys))
-        self.touched(keys, newest)
+        self.touched([], newest)
 
     def _work(self) -> None:
         while True:
@@ -179,6 +197,8 @@ class Joiner:
 
     def _join_batch(self, touched: set[int]) -> None:
         keys = Keys(touched)
+        if self._store.is_shared:
+            self._configs.refresh()  # another process may have put new rules in force
         if len(keys) <= FEW_KEYS:
             folded = few.fold_few(self._store, self._configs.get, keys)
             self._write(folded.outcomes)
@@ -188,19 +208,22 @@ class Joiner:
         else:
             self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys))
             events = orphans.events_of_batch(self._store, keys)
-        orphans.update(self._store, events, to_micros(self._stamper.next()), keys)
+        orphans.update(self._store, events, keys)
 
-    def _fold_in_sql(self, spine: str, events: str, params: dict[str, object], keys: Keys | None = None) -> pa.Table:
+    def _fold_in_sql(
+        self, spine: str, events: str, params: dict[str, object], keys: Keys | None = None, of: Store | None = None
+    ) -> pa.Table:
         configs = fold.models_of((model, self._configs.get(model)) for model in self._configs.models())
-        return fold.fold(self._store, spine, events, configs, params, keys)
+        return fold.fold(of or self._store, spine, events, configs, params, keys)
 
     def _write(self, outcomes: pa.Table) -> int:
         if outcomes.num_rows == 0:
             return 0
-        version = to_micros(self._stamper.next())
+        folded_at = pa.array([self._stamper.next()] * outcomes.num_rows, rows.TIME)
+        versions = knowledge.versions(outcomes["model"], outcomes["events"], self._configs.changed_at)
         self._store.insert(
             "outcomes",
-            outcomes.append_column("version", pa.array([version] * outcomes.num_rows, pa.uint64())),
+            outcomes.drop_columns(["events"]).append_column("folded_at", folded_at).append_column("version", versions),
         )
         hours: defaultdict[str, set[datetime]] = defaultdict(set)
         floored = pc.floor_temporal(outcomes["predicted_at"].cast(pa.timestamp("us", "UTC")), unit="hour")
@@ -213,6 +236,8 @@ class Joiner:
     def _note(self, until: datetime | None = None, *, force: bool = False) -> None:
         """Write down how far we are; a moment late is safe, a moment early is not."""
         until = until or self._until
+        if self._store.is_shared:
+            return  # every process has a note of its own, see processes.py
         if not force and time.monotonic() - self._noted < NOTE_EVERY_S:
             return
         if self._keys and force:

@@ -11,6 +11,7 @@ import msgspec
 from upshot_joiner import cursor
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.intake.check import scalar_from_parts
+from upshot_joiner.join import orphans
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
 
@@ -24,10 +25,10 @@ BANDS = {
 """How long orphans wait, in bands. One of minutes is a race, one of weeks is a wrong ID."""
 MOST_NAMES = 50
 
-_WAITING = """
-SELECT * FROM orphans FINAL
-WHERE waiting AND ({any_model:Bool} OR model = '' OR model = {model:String}) AND ({any_name:Bool} OR name = {name:String})
-  AND received_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+_WAITING = f"""
+SELECT * FROM ({orphans.WAITING})
+WHERE ({{any_model:Bool}} OR model = '' OR model = {{model:String}}) AND ({{any_name:Bool}} OR name = {{name:String}})
+  AND received_at <= fromUnixTimestamp64Micro({{until:Int64}}, 'UTC')
 """
 _PAGE = f"""
 SELECT request_key, request_id, label_id, toString(name), toString(model), received_at FROM ({_WAITING})

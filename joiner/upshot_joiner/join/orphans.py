@@ -14,7 +14,8 @@ from upshot_joiner.store.keys import Keys, key_bytes
 
 _EVENTS = """
 SELECT
-  e.request_key AS request_key, e.request_id AS request_id, e.label_id AS label_id, toString(any(e.name)) AS name,
+  e.request_key AS request_key, e.request_id AS request_id, e.label_id AS label_id, any(e.item_id) AS item_id,
+  toString(any(e.name)) AS name,
   toString(any(e.model)) AS model, any(e.received_at) AS received_at,
   countIf(p.request_id IS NOT NULL AND (e.model = '' OR e.model = p.model)) = 0 AS waiting
 FROM ($events) AS e
@@ -39,6 +40,17 @@ SELECT request_key, request_id, label_id
 FROM orphans FINAL
 WHERE waiting AND request_key IN ($keys)
 """
+_VERSION = {True: 2**61, False: 2**62}
+"""A prediction that is known stays known: that a label waits never overrides that it does not, whoever writes it when."""
+
+WAITING = """
+SELECT * FROM (SELECT * FROM orphans FINAL WHERE waiting) AS waiting_events
+WHERE (request_key, request_id, item_id, toString(model)) NOT IN (
+  SELECT request_key, request_id, item_id, arrayJoin(['', toString(model)]) FROM predictions
+  WHERE request_key IN (SELECT request_key FROM orphans WHERE waiting))
+"""
+"""The label events that wait, as a source of rows: right at every moment, also when two processes wrote the list at once and each
+saw half of what was there."""
 
 
 Identity = tuple[int, str, str]
@@ -48,8 +60,10 @@ Identity = tuple[int, str, str]
 def events_of_batch(store: Store, keys: Keys) -> list[LabelEventSeen]:
     """The label events of a batch of keys, and which of them wait."""
     return [
-        LabelEventSeen((key, request_id, label_id), name, model, received_at, bool(waiting))
-        for key, request_id, label_id, name, model, received_at, waiting in store.query(_EVENTS_OF_BATCH, keys=keys)
+        LabelEventSeen((key, request_id, label_id), item_id, name, model, received_at, bool(waiting))
+        for key, request_id, label_id, item_id, name, model, received_at, waiting in store.query(
+            _EVENTS_OF_BATCH, keys=keys
+        )
     ]
 
 
@@ -77,7 +91,7 @@ def count(store: Store, first: int, last: int) -> Counts:
     return Counts(int(events), int(joined), len(store.query(_LISTED_OF_RANGE, params)))
 
 
-def update(store: Store, events: list[LabelEventSeen], version: int, keys: Keys) -> None:
+def update(store: Store, events: list[LabelEventSeen], keys: Keys) -> None:
     """Bring the list up to date for a batch of keys, whose events these are."""
     if not events:
         return
@@ -92,11 +106,12 @@ def update(store: Store, events: list[LabelEventSeen], version: int, keys: Keys)
                 "request_key": pa.array([key_bytes(event.identity[0]) for event in changed], rows.KEY),
                 "request_id": [event.identity[1] for event in changed],
                 "label_id": [event.identity[2] for event in changed],
+                "item_id": [event.item_id for event in changed],
                 "name": [event.name for event in changed],
                 "model": [event.model for event in changed],
                 "received_at": pa.array([event.received_at for event in changed], rows.TIME),
                 "waiting": pa.array([int(event.waiting) for event in changed], pa.uint8()),
-                "version": pa.array([version] * len(changed), pa.uint64()),
+                "version": pa.array([_VERSION[event.waiting] for event in changed], pa.uint64()),
             }
         ),
     )

@@ -43,13 +43,14 @@ SESSION_SETTINGS: dict[str, int] = {
     "join_use_nulls": 1,
 }
 _EMBEDDED_SETTINGS = {**SESSION_SETTINGS, "max_threads": max(1, min(4, os.cpu_count() or 1))}
-SERVER_SETTINGS = {
+SERVER_SETTINGS: dict[str, int | str] = {
     **SESSION_SETTINGS,
     # What was answered is on every shard and on the disk of the replica that answered.
     "distributed_foreground_insert": 1,
     # A subquery over another distributed table means the rows of the same shard: everything about a request is on one.
     "distributed_product_mode": "local",
     "prefer_localhost_replica": 1,
+    "load_balancing": "first_or_random",
     # INSERT ... SELECT between distributed tables runs where it was asked, not on every shard apart.
     "parallel_distributed_insert_select": 0,
     # What was written is seen by the next statement, also where that is answered by another replica.

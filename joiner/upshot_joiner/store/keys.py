@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import pyarrow as pa
@@ -66,3 +66,10 @@ class Keys:
     def column(self) -> pa.Array:
         """As an Arrow column."""
         return pa.Array.from_buffers(pa.binary(16), len(self.numbers), [None, pa.py_buffer(self.packed)])
+
+    def split(self, n: int, number_of: Callable[[int, int], int]) -> list[Keys]:
+        """One batch for each of ``n`` shards; ``number_of`` (key, n) says which is a key's."""
+        parts: list[list[int]] = [[] for _ in range(n)]
+        for key in self.numbers:
+            parts[number_of(key, n)].append(key)
+        return [Keys(part) for part in parts]

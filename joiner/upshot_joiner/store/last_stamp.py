@@ -7,23 +7,24 @@ from datetime import datetime
 from upshot_joiner.clock import EPOCH, from_micros, to_micros
 from upshot_joiner.store.client import Store
 
-_TIMES = (
-    "predictions",
-    "label_events",
-    "quarantine",
-    "model_configs",
-    "writer_repeats",
-    "writer_reports",
-    "hook_history",
-)
-_VERSIONS = ("outcomes", "orphans", "progress", "exports", "writers", "hook_bodies")
+_TIMES = {
+    "predictions": "received_at",
+    "label_events": "received_at",
+    "quarantine": "received_at",
+    "model_configs": "received_at",
+    "writer_repeats": "received_at",
+    "writer_reports": "received_at",
+    "hook_history": "received_at",
+    "outcomes": "folded_at",
+}
+_VERSIONS = ("progress", "exports", "writers", "hook_bodies")
 
 
 def last_stamp(store: Store, tables: list[str]) -> datetime:
     """The newest stamp in any table; ``tables`` are the typed tables of the models."""
     newest = to_micros(EPOCH)
-    for table in (*_TIMES, *tables):
-        [(moment,)] = store.query(f"SELECT max(received_at) FROM {table}")
+    for table, column in (_TIMES | dict.fromkeys(tables, "received_at")).items():
+        [(moment,)] = store.query(f"SELECT max({column}) FROM {table}")
         newest = max(newest, to_micros(moment))
     for table in _VERSIONS:
         [(version,)] = store.query(f"SELECT max(version) FROM {table}")

@@ -18,7 +18,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -132,14 +132,24 @@ class ServedTables:
         for column, type_ in _LATER_COLUMNS.items():
             for (table,) in store.query(_WITHOUT, {"column": column}):
                 store.command(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {type_}")
-        for model, feature, kind, column in store.query(
-            "SELECT model, feature, kind, column_name FROM feature_columns FINAL"
-        ):
-            known = self._model(model)
-            known.features[feature][kind] = column
-            known.columns += 1
-        for model, shape, names in store.query("SELECT model, shape, names FROM shapes FINAL"):
-            self._model(model).shapes[shape] = frozenset(names)
+        self._read: list[tuple[Any, ...]] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Learn which tables, columns and shapes another process has added; costs next to nothing when there are none."""
+        newest = self._store.query("SELECT (SELECT count() FROM feature_columns), (SELECT count() FROM shapes)")
+        if newest == self._read:
+            return
+        columns = self._store.query("SELECT model, feature, kind, column_name FROM feature_columns FINAL")
+        shapes = self._store.query("SELECT model, shape, names FROM shapes FINAL")
+        with self._lock:
+            for model, feature, kind, column in columns:
+                known = self._model(model)
+                known.columns += kind not in known.features[feature]
+                known.features[feature][kind] = column
+            for model, shape, names in shapes:
+                self._model(model).shapes[shape] = frozenset(names)
+            self._read = newest
 
     def models(self) -> list[str]:
         """Models that have a typed table."""

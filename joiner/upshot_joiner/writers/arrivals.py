@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -43,7 +43,22 @@ CHECKPOINT_S = 30.0
 MAX_ACTIVE = 20_000
 """Writers kept in memory; of more than that, those that were silent longest are settled early."""
 
+CATCH_UP_S = 1.0
+"""How old what is known of events that other processes took may be."""
+
 _LOOKED_UP_AT_ONCE = 1000
+
+
+class Sharing(Protocol):
+    """The others that take events into the same store; see ``processes.py``."""
+
+    def is_first(self) -> bool:
+        """Whether the table is ours to write."""
+        ...
+
+    def settled_until(self) -> datetime:
+        """What was stamped at or before this is stored, of whomever it is."""
+        ...
 
 
 @dataclass
@@ -69,17 +84,20 @@ class Arrivals:
         stamper: Stamper,
         uptime: Callable[[], float] = time.monotonic,
         max_active: int = MAX_ACTIVE,
+        sharing: Sharing | None = None,
     ) -> None:
         self._store = store
         self._served = served
         self._stamper = stamper
         self._uptime = uptime
         self._max_active = max_active
+        self._sharing = sharing
         self._lock = threading.Lock()
         self._table_lock = threading.Lock()
         """Held while writers move between memory and table, so that a reader sees each of them once."""
         self._active: dict[str, Writer] = {writer.writer_id: writer for writer in table.unsettled(store, uptime())}
         self._until = self._noted = progress.until(store, TASK)
+        self._caught_up = -CATCH_UP_S
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="upshot-writers", daemon=True)
@@ -148,7 +166,8 @@ class Arrivals:
                 for first, last in runs:
                     writer.received.add_run(first, last)
                 writer.heard(received, self._uptime())
-            self._until = to_micros(received)
+            if self._sharing is None:
+                self._until = to_micros(received)
             if len(self._active) > self._max_active:
                 self._wake.set()
 
@@ -214,6 +233,9 @@ class Arrivals:
     def start(self) -> None:
         """Begin to keep the table current. What only bridges the time to the next start is not needed any more then."""
         self.checkpoint()
+        if self._sharing is not None:
+            self._thread.start()
+            return  # others may have to count it yet
         for name in ("writer_repeats", "writer_reports"):
             if self._store.query(f"SELECT 1 FROM {name} LIMIT 1"):
                 self._store.command(f"TRUNCATE TABLE {name}")
@@ -232,6 +254,8 @@ class Arrivals:
 
     def checkpoint(self) -> None:
         """Write what changed to the table, and settle those of whom nothing was heard for long."""
+        self._catch_up(at_once=True)
+        writes = self._sharing is None or self._sharing.is_first()
         with self._table_lock:
             now = self._uptime()
             with self._lock:
@@ -245,8 +269,9 @@ class Arrivals:
                 for writer in (*settled, *changed):
                     writer.is_changed = False
             try:
-                self._store.insert("writers", rows)
-                if until != self._noted:
+                if writes:
+                    self._store.insert("writers", rows)
+                if writes and until != self._noted:
                     progress.note(self._store, TASK, until)
                     self._noted = until
             except StoreError:
@@ -264,6 +289,7 @@ class Arrivals:
     @contextmanager
     def table_at_rest(self) -> Iterator[None]:
         """While the block runs, no writer moves from memory to the table: a reader of both sees each of them once."""
+        self._catch_up()
         with self._table_lock:
             yield
 
@@ -271,6 +297,17 @@ class Arrivals:
         """What ``read`` makes of the writers in memory, by ID, and the uptime. It must not keep them, and be quick."""
         with self._lock:
             return read(self._active, self._uptime())
+
+    def _catch_up(self, *, at_once: bool = False) -> None:
+        """Where others take events too: count what they stored."""
+        if self._sharing is None:
+            return
+        now = time.monotonic()
+        if at_once or now - self._caught_up >= CATCH_UP_S:
+            self._caught_up = now
+            settled_us = to_micros(self._sharing.settled_until())
+            self.recount()
+            self._until = max(self._until, settled_us)
 
     def _keep(self) -> None:
         while not self._closing.is_set():

@@ -14,7 +14,7 @@ from upshot_joiner.store.client import Store
 from upshot_monitoring.profiles.scales import Key, Scale
 
 Covers = list[tuple[datetime, str, int, int, int]]
-"""(hour, model version, rows, newest ``received_at`` of a row, newest version of an outcome)."""
+"""(hour, model version, rows, newest ``received_at`` of a row, newest ``folded_at`` of an outcome)."""
 
 _STALE_SERVED = """
 SELECT hour FROM (
@@ -32,7 +32,8 @@ _BY_HOUR = """
       toUInt64(toUnixTimestamp64Micro(max(received_at))) AS row, 0 AS outcome
     FROM {table} WHERE {where} GROUP BY hour, model_version
     UNION ALL
-    SELECT toStartOfHour(predicted_at) AS hour, model_version, 0 AS stored_rows, 0 AS row, max(version) AS outcome
+    SELECT toStartOfHour(predicted_at) AS hour, model_version, 0 AS stored_rows, 0 AS row,
+      toUInt64(toUnixTimestamp64Micro(max(folded_at))) AS outcome
     FROM outcomes WHERE model = {{model:String}} AND name IN ({{label:String}}, 'shown') AND {where} GROUP BY hour, model_version
   ) GROUP BY hour, model_version
 """

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from upshot_joiner.changes import Changed, ChangedHours
+from upshot_joiner.clock import to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
 from upshot_joiner.join import activation
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
+from upshot_joiner.writers.arrivals import Sharing
 from upshot_monitoring.performance import rollup as performance
 from upshot_monitoring.profiles import rolled, rollup
 from upshot_monitoring.profiles.columns import Column, label_columns, names_parameter, served_columns
@@ -30,6 +32,10 @@ HOURS_PER_CHUNK = 500
 DUTY = 0.33
 """The share of the time that rolling may take while changes keep coming: the current hour is rolled again and again."""
 IDLE_S = 1.0
+OTHERS_S = 3.0
+"""How often hours are looked for that other processes changed."""
+OTHERS_DUTY = 0.1
+"""The share of the time that this may take."""
 
 PROFILES = "profiles"
 _KEY = "{{model:String}} AS model, hour, {role} AS role, {feature} AS feature, model_version"
@@ -74,13 +80,20 @@ class Roller:
     """
 
     def __init__(
-        self, store: Store, served: ServedTables, configs: ConfigStore, changes: ChangedHours, scales: Scales
+        self,
+        store: Store,
+        served: ServedTables,
+        configs: ConfigStore,
+        changes: ChangedHours,
+        scales: Scales,
+        sharing: Sharing | None = None,
     ) -> None:
         self._store = store
         self._served = served
         self._configs = configs
         self._changes = changes
         self._scales = scales
+        self._sharing = sharing
         self._due: defaultdict[str, Due] = defaultdict(Due)
         self._setups: dict[str, dict[str, int]] = {}
         self._seen_labels: dict[str, list[str]] = {}
@@ -161,9 +174,18 @@ class Roller:
         except StoreError as error:
             self.stats.failures += 1
             _log.error("could not look for hours to roll up (code %d)", error.code)
+        looked, rest = time.monotonic(), OTHERS_S
         while not self._closing.is_set():
             began = time.monotonic()
             try:
+                if self._sharing is not None and not self._sharing.is_first():
+                    self._changes.take()  # the one that rolls finds them in the store
+                    self._closing.wait(IDLE_S)
+                    continue
+                if self._sharing is not None and began - looked > rest:
+                    self.reconcile()
+                    looked = time.monotonic()
+                    rest = max(OTHERS_S, (looked - began) / OTHERS_DUTY)
                 self.roll(max_chunks=1)
             except Exception:  # noqa: BLE001  # nobody would notice that this thread died; answers would grow old
                 self.stats.failures += 1
@@ -172,7 +194,7 @@ class Roller:
             self.stats.seconds += took
             self._closing.wait(max(IDLE_S, took / DUTY - took))
             while not (self._closing.is_set() or self._woken.is_set() or self._is_behind()):
-                if self._changes.wait(timeout_s=IDLE_S):
+                if self._changes.wait(timeout_s=IDLE_S) or self._sharing is not None:
                     break
             self._woken.clear()
 
@@ -232,8 +254,15 @@ class Roller:
         self.stats.revision += 1
         return len(chunk)
 
+    def _settled(self, covers: rolled.Covers) -> rolled.Covers:
+        """Where others write too, a row with an earlier stamp may still come: only what is settled counts as covered."""
+        if self._sharing is None:
+            return covers
+        settled_us = to_micros(self._sharing.settled_until())
+        return [(*one[:3], min(one[3], settled_us), min(one[4], settled_us)) for one in covers]
+
     def _roll_served(self, model: str, table: str, hours: Sequence[datetime]) -> None:
-        covers = rolled.covered_by_served(self._store, table, hours)
+        covers = self._settled(rolled.covered_by_served(self._store, table, hours))
         columns = served_columns(model, self._served, self._configs.get(model))
         self._roll_profiles(
             model,
@@ -247,7 +276,7 @@ class Roller:
     def _roll_label(self, model: str, table: str, label: str, hours: Sequence[datetime]) -> None:
         config = self._configs.get(model)
         setup = performance.setup(config, label)
-        covers = rolled.covered_by_label(self._store, model, table, label, hours)
+        covers = self._settled(rolled.covered_by_label(self._store, model, table, label, hours))
         columns = label_columns(label, config)
         before = self._versions.next()
         source = _LABELLED.format(

@@ -60,13 +60,22 @@ class Reports:
     """A queue, one thread, and a worker process per report. Every method may be called from any thread."""
 
     def __init__(
-        self, store: Store, clock: Clock, folder: Path, prepare: Prepare, *, timeout_s: float = TIMEOUT_S
+        self,
+        store: Store,
+        clock: Clock,
+        folder: Path,
+        prepare: Prepare,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        owner: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
         self._folder = folder
         self._prepare = prepare
         self._timeout_s = timeout_s
+        self._owner = owner
+        """This server, among those that share the store."""
         self._queue: queue.Queue[_Job | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
@@ -76,7 +85,8 @@ class Reports:
 
     def start(self) -> None:
         """Begin to make reports. Those that a stopped server left unfinished are marked as failed."""
-        for row in self._store.query(_READ.format(where="status IN ('queued', 'running')")):
+        left = _READ.format(where="status IN ('queued', 'running') AND owner = {owner:String}")
+        for row in self._store.query(left, {"owner": self._owner}):
             job = _Job(row[0], row[1], json.loads(row[3]), row[6])
             self._note(job, "failed", error="the server stopped before the report was made; ask for it again")
         self._thread = threading.Thread(target=self._work, name="upshot-reports", daemon=True)
@@ -205,6 +215,7 @@ class Reports:
                     "request": [msgspec.json.encode(job.request).decode()],
                     "result": [msgspec.json.encode(result).decode() if result is not None else ""],
                     "error": [error],
+                    "owner": [self._owner],
                     "created_at": pa.array([to_micros(job.created_at)], pa.int64()).cast(pa.timestamp("us", "UTC")),
                     "version": pa.array([version], pa.uint64()),
                 }

@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS rolled_hours (
   model_version LowCardinality(String),
   rows UInt64,
   covers UInt64,                             -- newest received_at of the rows, in microseconds since 1970
-  covers_outcomes UInt64,                    -- newest version of the outcomes; 0 for profiles
+  covers_outcomes UInt64,                    -- newest `folded_at` of the outcomes; 0 for profiles
   setup UInt64,                              -- what else the roll-up depends on: a hash of the label's configuration
   version UInt64
 ) ENGINE = ReplacingMergeTree(version)

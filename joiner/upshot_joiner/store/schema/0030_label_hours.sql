@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS label_hours (
   arrived Array(UInt64),                     --   how many,
   positives Array(UInt64),                   --   how many of them hold the positive value now,
   seconds Array(Float64),                    --   the sum of the delays
-  covers UInt64,                             -- newest version of the outcomes
+  covers UInt64,                             -- newest `folded_at` of the outcomes
   setup UInt64,                              -- what else it depends on: a hash of the positive value
   version UInt64
 ) ENGINE = ReplacingMergeTree(version)

@@ -1,0 +1,100 @@
+"""What became of events that two processes stored at once under one identity: the first that could be seen stands.
+
+Each process looks before it writes; two that look at the same moment may both find nothing. So each looks again after it has
+written. A table numbers its inserts in the order in which they become visible (``_block_number``): who finds a row with a smaller
+number was second, answers so, and takes its own row away again, here and where it had gone from here. Who finds none was first, and
+whoever comes later will find that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.keys import Keys
+
+_PREDICTIONS = """
+SELECT model, request_key, request_id, model_version, item_id,
+  content_hash, toUnixTimestamp64Micro(received_at), toUnixTimestamp64Micro(predicted_at)
+FROM predictions WHERE request_key IN ($keys) ORDER BY _block_number DESC
+"""
+_LABELS = """
+SELECT request_key, request_id, label_id, content_hash, toUnixTimestamp64Micro(received_at)
+FROM label_events WHERE request_key IN ($keys) ORDER BY _block_number DESC
+"""
+_OF_REQUEST = "DELETE FROM %s WHERE request_key = {key:UInt128} AND request_id = {request_id:String} AND "
+_OF_ITEM = f"{_OF_REQUEST} model_version = {{version:String}} AND item_id = {{item:String}} AND "
+_OURS = "received_at = fromUnixTimestamp64Micro({received:Int64}, 'UTC')"
+_FORGET_LABEL = f"{_OF_REQUEST % 'label_events'} label_id = {{label_id:String}} AND {_OURS}"
+_FORGET_SERVED = f"{_OF_ITEM} {_OURS}"
+_FORGET_SPINE = f"{_OF_ITEM % 'predictions'} model = {{model:String}} AND {_OURS}"
+_FORGET_OUTCOMES = f"""
+{_OF_ITEM % "outcomes"} model = {{model:String}} AND predicted_at = fromUnixTimestamp64Micro({{predicted:Int64}}, 'UTC')
+"""
+
+CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Generic[CheckedT]):
+    """An event of ours that another process's row stands for; ``is_same``: with the same content, so it is a duplicate."""
+
+    event: CheckedT
+    is_same: bool
+
+
+def lost_predictions(
+    store: Store, predictions: Sequence[CheckedPrediction], received_us: int, tables: dict[str, str]
+) -> list[Lost[CheckedPrediction]]:
+    """Those of the predictions stored with this stamp that came second; ``tables`` are the typed tables by model."""
+    first = {row[:5]: row[5:] for row in _read(store, _PREDICTIONS, predictions)}
+    lost = []
+    for one in predictions:
+        digest, first_us, predicted_us = first[one.identity]
+        if first_us == received_us and digest == one.content_hash:
+            continue
+        lost.append(Lost(one, is_same=digest == one.content_hash))
+        ours_us = received_us if one.predicted_us is None else one.predicted_us
+        _forget_prediction(
+            store, tables[one.event.model], one, received_us, ours_us if ours_us != predicted_us else None
+        )
+    return lost
+
+
+def lost_labels(store: Store, labels: Sequence[CheckedLabel], received_us: int) -> list[Lost[CheckedLabel]]:
+    """Those of the label events stored with this stamp that came second."""
+    first = {row[:3]: row[3:] for row in _read(store, _LABELS, labels)}
+    lost = []
+    for one in labels:
+        digest, first_us = first[one.identity]
+        if first_us == received_us and digest == one.content_hash:
+            continue
+        lost.append(Lost(one, is_same=digest == one.content_hash))
+        params = {"key": one.key, "request_id": one.event.request_id, "label_id": one.label_id, "received": received_us}
+        store.command(_FORGET_LABEL, params)
+    return lost
+
+
+def _read(store: Store, sql: str, events: Iterable[CheckedPrediction | CheckedLabel]) -> list[tuple[Any, ...]]:
+    return store.query(sql, keys=Keys(one.key for one in events))
+
+
+def _forget_prediction(
+    store: Store, table: str, one: CheckedPrediction, received_us: int, predicted_us: int | None
+) -> None:
+    """Take our row away; ``predicted_us``: where its time was another, outcomes may hang on that."""
+    params = {
+        "model": one.event.model,
+        "key": one.key,
+        "request_id": one.event.request_id,
+        "version": one.event.model_version,
+        "item": one.event.item_id,
+        "received": received_us,
+    }
+    store.command(_FORGET_SPINE, params)
+    store.command(_FORGET_SERVED % table, params)
+    if predicted_us is not None:
+        store.command(_FORGET_OUTCOMES, params | {"predicted": predicted_us})

@@ -1,0 +1,43 @@
+"""The parts of one process among the others that share its store, put together once for servers and workers alike."""
+
+from __future__ import annotations
+
+from upshot_joiner.activity import Activity
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.intake.committer import Committer
+from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.processes import Process, Processes, left_since
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+
+FINISH_TIMEOUT_S = 60.0
+
+
+def take_part(
+    processes: Processes,
+    store: Store,
+    served: ServedTables,
+    configs: ConfigStore,
+    activity: Activity,
+    committer: Committer,
+    joiner: Joiner,
+) -> None:
+    """Say that this process lives, finish what killed ones left, learn what others write. Committer and joiner must be started."""
+
+    def finish_what_was_left(dead: Process) -> None:
+        since = left_since(dead)
+        committer.run(lambda: committer.recover(since)).result(FINISH_TIMEOUT_S)
+        joiner.look_again(since)
+
+    def learn_what_others_wrote() -> None:
+        configs.refresh()
+        served.refresh()
+        activity.refresh(store)
+
+    processes.follow(
+        stored=committer.barrier,
+        joined=lambda: joiner.joined_until,
+        adopt=finish_what_was_left,
+        refresh=learn_what_others_wrote,
+    )
+    processes.start()
