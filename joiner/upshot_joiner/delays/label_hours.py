@@ -113,10 +113,10 @@ class LabelHours:
         """Hours that wait to be rolled up. Does not wait for a roll-up that runs."""
         return sum(len(hours) for hours in list(self._due.values())) + self._changes.waiting
 
-    def reconcile(self, model: str | None = None) -> None:
+    def reconcile(self, only: str | None = None) -> None:
         """Find every hour that does not cover its outcomes, of a model or of all."""
         with self._lock:
-            for model in self._served.models() if model is None else [model]:
+            for model in self._served.models() if only is None else [only]:
                 params = {"model": model, "setup": positive.setup(self._configs.get(model))}
                 self._due[model] |= {hour for (hour,) in self._store.query(_STALE, params)}
 
