@@ -35,6 +35,12 @@ def best_us(works: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
     return best
 
 
+def _wrong(headers: dict[str, list[str]], place: int) -> dict[str, list[str]]:
+    [text] = headers["webhook-signature"]
+    other = "A" if text[place] != "A" else "E"
+    return headers | {"webhook-signature": [text[:place] + other + text[place + 1 :]]}
+
+
 def main() -> None:
     """Print it."""
     secrets = [standard.read_secret(standard.new_secret()) for _ in range(2)]
@@ -47,7 +53,11 @@ def main() -> None:
     timestamp = str(int(NOW.timestamp()))
     signed = b"msg_1." + timestamp.encode() + b"." + body
     text = "v1," + base64.b64encode(hmac.digest(secrets[0], signed, "sha256")).decode()
-    headers = {"webhook-id": ["msg_1"], "webhook-timestamp": [timestamp], "webhook-signature": [text]}
+    headers: dict[str, list[str]] = {
+        "webhook-id": ["msg_1"],
+        "webhook-timestamp": [timestamp],
+        "webhook-signature": [text],
+    }
 
     def ours(live: int) -> Any:
         assert standard.verified_id(secrets[:live], headers, body, NOW) == "msg_1"
@@ -64,6 +74,8 @@ def main() -> None:
             least_name: least,
             "verify + parse, one live secret": lambda: ours(1),
             "verify + parse, two live secrets": lambda: ours(2),
+            "signature wrong in its first byte": lambda: standard.verified_id(secrets, _wrong(headers, 3), body, NOW),
+            "signature wrong in its last byte": lambda: standard.verified_id(secrets, _wrong(headers, 45), body, NOW),
             "10,000 signatures, refused": lambda: standard.verified_id(secrets, flood, body, NOW),
         }
     )

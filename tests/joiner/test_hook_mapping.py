@@ -242,6 +242,17 @@ def test_a_wrong_mapping_is_refused_with_its_place(mapping: Any, loc: str) -> No
     assert any(str(place["loc"]).startswith(loc) for place in refused.value.errors), refused.value.errors
 
 
+def test_a_mapping_never_sees_a_credential() -> None:
+    """What it sees is kept with bodies that wait, and shown."""
+    for name in ("Authorization", "cookie", "X-Api-Key"):
+        with pytest.raises(Problem) as refused:
+            read_mapping({"fields": {"request_id": "r"}, "headers": [name]})
+        assert refused.value.errors == [{"loc": "mapping.headers", "code": "not_allowed"}]
+    signature = {"scheme": "header", "header": "X-Token", "secrets": [{"env": "TOKEN"}]}
+    with pytest.raises(Problem):
+        read_source({"signature": signature, "mapping": {"fields": {"request_id": "r"}, "headers": ["x-token"]}})
+
+
 @pytest.mark.parametrize(
     "raw",
     [

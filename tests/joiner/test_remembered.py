@@ -61,6 +61,15 @@ def test_what_is_older_leaves_the_table(remembered: Remembered, clock: FixedCloc
     assert oldest > clock.now() - timedelta(days=7)
 
 
+def test_another_body_under_a_known_id_is_a_conflict(remembered: Remembered, fresh: str) -> None:
+    """For as long as the ID is known; the first body stays the one that counts."""
+    deliver(remembered, fresh)
+    with pytest.raises(Problem) as refused:
+        deliver(remembered, fresh, b"{ }")
+    assert (refused.value.status, refused.value.code) == (409, "id_conflict")
+    assert deliver(remembered, fresh)
+
+
 def test_a_delivery_that_failed_is_not_known(remembered: Remembered, fresh: str) -> None:
     async def fails() -> Answer:
         raise Problem(503, "store_unavailable", "Not now.")

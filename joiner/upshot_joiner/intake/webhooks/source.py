@@ -19,6 +19,8 @@ KEPT = "kept"
 
 _HEADER = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 HeaderName = Annotated[str, StringConstraints(to_lower=True, pattern=_HEADER)]
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+"""What a mapping looks at is kept with a body that waits, and shown: never these."""
 Constant = bool | int | float | str
 TimeForm = Literal["iso", "iso_utc", "epoch_s", "epoch_ms"]
 
@@ -179,12 +181,25 @@ class MappingConfig(_Section):
     def _one_is_a_list_too(cls, value: object) -> object:
         return [value] if isinstance(value, str | dict) else value
 
+    @pydantic.field_validator("headers")
+    @classmethod
+    def _no_secrets(cls, value: list[str]) -> list[str]:
+        if not _SECRET_HEADERS.isdisjoint(value):
+            raise PydanticCustomError("not_allowed", "a mapping sees no header that holds a credential")
+        return value
+
 
 class SourceConfig(_Section):
     """Everything that can be configured of a source."""
 
     signature: Signature
     mapping: MappingConfig
+
+    @pydantic.model_validator(mode="after")
+    def _no_secrets(self) -> SourceConfig:
+        if isinstance(self.signature, SharedSecret) and self.signature.header in self.mapping.headers:
+            raise PydanticCustomError("not_allowed", "a mapping does not see the header that holds the secret")
+        return self
 
     @property
     def secrets(self) -> list[Secret]:
