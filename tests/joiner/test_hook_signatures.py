@@ -134,6 +134,7 @@ def test_a_stripe_timestamp_is_within_five_minutes_on_both_sides() -> None:
         f"t={AT}," + "v1=00," * 10_000 + stripe().split(",")[1],
         "",
     ],
+    ids=lambda header: header[:60],
 )
 def test_a_malformed_stripe_signature_is_refused(header: str) -> None:
     assert not genuine(scheme("stripe"), "stripe-signature", [header])
