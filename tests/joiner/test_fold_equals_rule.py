@@ -14,7 +14,7 @@ from upshot.wire import LabelEvent, Prediction
 from upshot_joiner.clock import to_micros
 from upshot_joiner.config import LabelConfig, ModelConfig
 from upshot_joiner.intake.check import check_label, check_prediction, scalar_from_parts
-from upshot_joiner.join import few, fold, orphans
+from upshot_joiner.join import few, fold, orphans, singles
 from upshot_joiner.join.rule import Event, Outcome
 from upshot_joiner.join.rule import fold as oracle
 from upshot_joiner.store import rows
@@ -112,9 +112,14 @@ def test_the_sql_fold_equals_the_rule(
     assert of_few.outcomes.schema == few.SCHEMA
     of_many = fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {model: config}, keys=keys)
     assert same(of_few.outcomes, of_many)
-    assert sorted(event.identity for event in of_few.events) == sorted(
-        e.identity for e in orphans.events_of_batch(store, keys)
+    of_batch = singles.fold_batch(
+        store,
+        keys,
+        lambda _: config,
+        lambda rest: fold.fold(store, fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {model: config}, keys=rest),
     )
+    assert same(of_few.outcomes, of_batch)
+    assert orphans.events_of_batch(store, keys) == []
     assert not any(event.waiting for event in of_few.events)
     for request_id, history in zip(ids, histories, strict=True):
         first: dict[str, Event] = {}

@@ -21,7 +21,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import EPOCH, Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
-from upshot_joiner.join import few, fold, knowledge, orphans
+from upshot_joiner.join import few, fold, knowledge, orphans, singles
 from upshot_joiner.join.lag import JoinLag
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
@@ -206,9 +206,12 @@ class Joiner:
         elif not self._store.query(_ANY_LABEL, keys=keys):
             return  # predictions that nobody has labelled yet: most groups are that
         else:
-            self._write(self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys))
+            self._write(singles.fold_batch(self._store, keys, self._configs.get, self._fold_batch_in_sql))
             events = orphans.events_of_batch(self._store, keys)
         orphans.update(self._store, events, keys)
+
+    def _fold_batch_in_sql(self, keys: Keys) -> pa.Table:
+        return self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys)
 
     def _fold_in_sql(
         self, spine: str, events: str, params: dict[str, object], keys: Keys | None = None, of: Store | None = None
@@ -227,8 +230,9 @@ class Joiner:
         )
         hours: defaultdict[str, set[datetime]] = defaultdict(set)
         floored = pc.floor_temporal(outcomes["predicted_at"].cast(pa.timestamp("us", "UTC")), unit="hour")
-        for model, hour in set(zip(outcomes["model"].to_pylist(), floored.to_pylist(), strict=True)):
-            hours[model].add(hour.astimezone(UTC))
+        touched = pa.table({"model": outcomes["model"].cast(pa.string()), "hour": floored})
+        for one in touched.group_by(["model", "hour"]).aggregate([]).to_pylist():
+            hours[one["model"]].add(one["hour"].astimezone(UTC))
         for model, of_model in hours.items():
             self._changes.outcomes(model, of_model)
         return int(outcomes.num_rows)

@@ -23,7 +23,6 @@ LEFT JOIN ($spine) AS p
   ON e.request_key = p.request_key AND e.request_id = p.request_id AND e.item_id = p.item_id
 GROUP BY request_key, request_id, label_id
 """
-_EVENTS_OF_BATCH = _EVENTS.replace("$events", fold.EVENTS_OF_BATCH).replace("$spine", fold.SPINE_OF_BATCH)
 _WAITING_OF_RANGE = (
     f"SELECT request_key, request_id, label_id FROM ({_EVENTS}) WHERE waiting".replace("$events", fold.EVENTS_OF_RANGE)
 ).replace("$spine", fold.SPINE_OF_RANGE)
@@ -40,6 +39,12 @@ SELECT request_key, request_id, label_id
 FROM orphans FINAL
 WHERE waiting AND request_key IN ($keys)
 """
+_TO_BE_SETTLED = (
+    f"{_EVENTS} HAVING waiting OR (request_key, request_id, label_id) IN ({_LISTED})".replace(
+        "$events", fold.EVENTS_OF_BATCH
+    )
+).replace("$spine", fold.SPINE_OF_BATCH)
+"""Of a large batch, those that wait or are listed: all that the list is about, and nearly always very few."""
 _VERSION = {True: 2**61, False: 2**62}
 """A prediction that is known stays known: that a label waits never overrides that it does not, whoever writes it when."""
 
@@ -58,11 +63,11 @@ Identity = tuple[int, str, str]
 
 
 def events_of_batch(store: Store, keys: Keys) -> list[LabelEventSeen]:
-    """The label events of a batch of keys, and which of them wait."""
+    """The label events of a batch of keys that wait, or are listed as if they did."""
     return [
         LabelEventSeen((key, request_id, label_id), item_id, name, model, received_at, bool(waiting))
         for key, request_id, label_id, item_id, name, model, received_at, waiting in store.query(
-            _EVENTS_OF_BATCH, keys=keys
+            _TO_BE_SETTLED, keys=keys
         )
     ]
 
