@@ -46,7 +46,7 @@ bench: $(VENV)/.installed ## measure; prints figures with ratios, decides nothin
 
 lock: $(VENV)/bin/uv      ## resolve requirements.lock anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra kafka --extra server --extra demo --group dev --group bench pyproject.toml -o requirements.lock
+	  --extra kafka --extra server --extra pull --extra demo --group dev --group bench pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group feast pyproject.toml -o requirements-feast.lock
 
 clean:          ## remove what the other targets made

@@ -27,6 +27,7 @@ from upshot_server.routes import (
     intake,
     models,
     monitoring,
+    pulls,
     replay,
     verify,
     waiting,
@@ -54,6 +55,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(hooks.router(parts))
     app.include_router(writers.router(parts))
     app.include_router(replay.router(parts))
+    app.include_router(pulls.router(parts.pulls))
     app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))

@@ -17,6 +17,8 @@ from upshot import __version__
 from upshot.errors import ConfigurationError
 from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
+from upshot_server.commands.labels import labels
+from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
 from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
 
@@ -30,10 +32,7 @@ app = typer.Typer(
 references = typer.Typer(help="What serving is compared with.", no_args_is_help=True)
 app.add_typer(references, name="reference")
 app.add_typer(hooks, name="hooks")
-
-Url = Annotated[str, typer.Option("--url", envvar="UPSHOT_URL", help="Address of the running server.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+app.add_typer(labels, name="labels")
 
 _out = Console()
 _err = Console(stderr=True)

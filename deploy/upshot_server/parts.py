@@ -19,6 +19,7 @@ from upshot_joiner.export.exporter import Exporter
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
+from upshot_joiner.intake.pulls import Pulls
 from upshot_joiner.intake.quarantine_list import Quarantine
 from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.intake.webhooks.access import LabelAccess
@@ -64,6 +65,7 @@ class Parts:
     label_access: LabelAccess
     remembered: Remembered
     hooks: Hooks
+    pulls: Pulls
     writers: WriterAnswers
     pairing: Pairing
     stories: Stories
@@ -113,6 +115,7 @@ class Parts:
             remembered = Remembered(store, clock)
             sources = Sources(store, stamper, os.environ)
             hooks = Hooks(store, stamper, clock, committer, sources, exposed=not settings.is_local)
+            pulls = Pulls(store, stamper)
             writers = WriterAnswers(store, arrivals)
             pairing = Pairing(
                 store,
@@ -169,6 +172,7 @@ class Parts:
             label_access,
             remembered,
             hooks,
+            pulls,
             writers,
             pairing,
             stories,

@@ -113,6 +113,9 @@ def main(folder: Path, canary: str) -> None:
         form = {"content-type": "application/cloudevents-batch+json"}
         assert http.post("/v1/cloudevents", content=json.dumps(halves), headers=form).json()["accepted"] == 3
         assert http.get("/v1/cloudevents").json()["waiting"]["responses"] == 1
+        note = {"watermark": {"kind": "text", "value": canary}}
+        assert http.put(f"/v1/pulls/{canary}", json=note).json()["watermark"]["value"] == canary
+        assert http.get(f"/v1/pulls/{canary}").json() == http.get("/v1/pulls").json()["pulls"][0]
         assert http.post("/v1/writers", json=said | times).json()["accepted"] == 1
         told = http.get(f"/v1/writers/{canary}").json()
         assert (told["received"], told["explained"]) == (200, {canary: 5})

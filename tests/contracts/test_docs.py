@@ -43,6 +43,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         intake,
         models,
         monitoring,
+        pulls,
         replay,
         verify,
         waiting,
@@ -51,7 +52,20 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
 
     nothing = None
     served = set()
-    for routes in (intake, cloudevents, hooks, writers, waiting, replay, models, monitoring, exports, health, verify):
+    for routes in (
+        intake,
+        cloudevents,
+        hooks,
+        pulls,
+        writers,
+        waiting,
+        replay,
+        models,
+        monitoring,
+        exports,
+        health,
+        verify,
+    ):
         for route in routes.router(nothing).routes:  # type: ignore[attr-defined]
             path = re.sub(r"\{model:path\}", "{model}", route.path)
             path = (

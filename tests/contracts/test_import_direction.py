@@ -30,6 +30,7 @@ BORDERS = {
         "deploy/upshot_server/demo/model.py",
         "deploy/upshot_server/demo/story.py",
     },
+    "sqlalchemy": {"deploy/upshot_server/labels/pull/database.py"},
     "uvicorn": {"deploy/upshot_server/app.py", "deploy/upshot_server/demo/service.py"},
 }
 """The only files that may import a library; FastAPI has a package of its own, below."""
