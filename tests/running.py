@@ -116,7 +116,13 @@ class RunningServer:
 
     def until_joined(self, timeout_s: float = 30) -> None:
         """Wait until nothing is left to join."""
-        eventually(lambda: self.http.get("/v1/status").json()["requests_to_join"] == 0, timeout_s)
+        waiting = ("entities_to_attribute", "requests_to_join")
+
+        def joined() -> bool:
+            status = self.http.get("/v1/status").json()
+            return all(status[name] == 0 for name in waiting)
+
+        eventually(joined, timeout_s)
 
     def _answers(self) -> bool:
         assert self._process is not None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from upshot_joiner.activity import Activity
@@ -14,6 +15,7 @@ from upshot_joiner.config import ConfigFile, ConfigStore, ModelConfig, read_conf
 from upshot_joiner.conservation import Conservation
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.delays.label_hours import LabelHours
+from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
 from upshot_joiner.intake.committer import Committer
@@ -26,11 +28,13 @@ from upshot_joiner.intake.webhooks.access import LabelAccess
 from upshot_joiner.intake.webhooks.hooks import Hooks
 from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.intake.webhooks.sources import Sources
+from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.join.orphan_list import Orphans
 from upshot_joiner.processes import Processes, StoreClock
 from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
 from upshot_joiner.store.served import ServedTables
@@ -45,6 +49,8 @@ from upshot_server.settings import Settings
 MAX_MODEL_NAME = 256
 SCHEMAS = ("upshot_joiner.store.schema", "upshot_monitoring.schema")
 """Packages with the numbered ``.sql`` files of all tables."""
+CATCH_UP_S = 10.0
+"""How long an export waits for labels of entities to be attributed; what takes longer is attributed later than its moment."""
 
 
 @dataclass
@@ -58,7 +64,9 @@ class Parts:
     served: ServedTables
     configs: ConfigStore
     activity: Activity
+    entities: EntityTypes
     joiner: Joiner
+    attributor: Attributor
     arrivals: Arrivals
     committer: Committer
     receiver: Receiver
@@ -72,6 +80,7 @@ class Parts:
     orphans: Orphans
     quarantine: Quarantine
     label_hours: LabelHours
+    entity_stories: EntityStories
     coverage: Coverage
     exporter: Exporter
     verifier: Verifier
@@ -107,10 +116,15 @@ class Parts:
             configs = ConfigStore(store, stamper)
             activity = Activity(store)
             changes = ChangedHours()
+            entities = EntityTypes(store, stamper)
             # intake → store → join
-            joiner = Joiner(store, configs, stamper, changes)
+            joiner = Joiner(store, configs, stamper, changes, entities)
+            attributor = Attributor(store, served, entities, configs, stamper, joiner.touched)
             arrivals = Arrivals(store, served, stamper, sharing=processes)
-            committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
+            committer = Committer(
+                *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
+                *(entities, attributor.touched),
+            )
             receiver = Receiver(committer)
             remembered = Remembered(store, clock)
             sources = Sources(store, stamper, os.environ)
@@ -135,7 +149,8 @@ class Parts:
                 sharing=processes,
                 owner=owner,
             )
-            stories = Stories(store, served, configs, clock)
+            entity_stories = EntityStories(store, entities, configs)
+            stories = Stories(store, served, configs, clock, entity_stories)
             orphans = Orphans(store, clock)
             quarantine = Quarantine(store)
             label_hours = LabelHours(store, served, configs, activity, changes.twin())
@@ -146,8 +161,9 @@ class Parts:
                 configs,
                 clock,
                 stamper,
-                committer.barrier,
+                lambda: _barrier(attributor, committer),
                 settings.exports_dir,
+                entities,
                 owner=owner,
                 wait_for_others=processes.wait_until_stored if processes else lambda _: None,
             )
@@ -165,7 +181,9 @@ class Parts:
             served,
             configs,
             activity,
+            entities,
             joiner,
+            attributor,
             arrivals,
             committer,
             receiver,
@@ -179,6 +197,7 @@ class Parts:
             orphans,
             quarantine,
             label_hours,
+            entity_stories,
             coverage,
             exporter,
             verifier,
@@ -190,8 +209,9 @@ class Parts:
         remembered.start()
         hooks.start()
         joiner.start()
+        attributor.start(committer.run)
         if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner)
+            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
         pairing.start()
         label_hours.start()
         monitor.start()
@@ -208,6 +228,7 @@ class Parts:
         self.verifier.close()
         self.exporter.close()
         self.pairing.close()
+        self.attributor.close()
         self.committer.close()
         self.remembered.close()
         self.hooks.close()
@@ -236,6 +257,7 @@ class Parts:
         changed = self.committer.run(lambda: self._put_in_force(model, before, config)).result()
         if changed and (before.labels != config.labels or before.task != config.task):
             self.joiner.refold(model)
+            self.attributor.attribute_again(model)
         if changed:
             self.label_hours.configured(model)
             self.monitor.configured(model)
@@ -273,3 +295,9 @@ def open_store(settings: Settings) -> Store:
     """The store that the settings name."""
     urls = settings.clickhouse_urls
     return open_scaled_out(urls, settings.cluster) if urls else Store.open_embedded(settings.data_dir)
+
+
+def _barrier(attributor: Attributor, committer: Committer) -> Future[datetime]:
+    """The committer's barrier, once what was received so far is attributed."""
+    attributor.catch_up(CATCH_UP_S)
+    return committer.barrier()

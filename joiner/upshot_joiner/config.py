@@ -67,6 +67,10 @@ class LabelConfig(_Section):
     combine: Combine = "last"
     late: Literal["accept", "reject"] = "accept"
     """Whether a label that was observed after the window still counts."""
+    attribution: Literal["last", "first", "all", "shared"] = "last"
+    """Which predictions of its entity get a label that names no request: ``join/attribution.py``."""
+    attribution_window: PositiveDuration | None = None
+    """How long before ``observed_at`` such a prediction was made at the earliest; none: as long as ``window``."""
     source_priority: list[str] = []
     """The most trusted source first; a statement of a lesser source counts only while no better one has spoken."""
 

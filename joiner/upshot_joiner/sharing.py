@@ -5,9 +5,11 @@ from __future__ import annotations
 from upshot_joiner.activity import Activity
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.intake.committer import Committer
+from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.processes import Process, Processes, left_since
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.served import ServedTables
 
 FINISH_TIMEOUT_S = 60.0
@@ -21,22 +23,27 @@ def take_part(
     activity: Activity,
     committer: Committer,
     joiner: Joiner,
+    entities: EntityTypes,
+    attributor: Attributor,
 ) -> None:
-    """Say that this process lives, finish what killed ones left, learn what others write. Committer and joiner must be started."""
+    """Say that this process lives, finish what killed ones left, learn what others write. Committer, joiner and
+    attributor must be started."""
 
     def finish_what_was_left(dead: Process) -> None:
         since = left_since(dead)
         committer.run(lambda: committer.recover(since)).result(FINISH_TIMEOUT_S)
+        attributor.look_again(since)
         joiner.look_again(since)
 
     def learn_what_others_wrote() -> None:
         configs.refresh()
         served.refresh()
+        entities.refresh()
         activity.refresh(store)
 
     processes.follow(
         stored=committer.barrier,
-        joined=lambda: joiner.joined_until,
+        joined=lambda: attributor.attributed_until(joiner.joined_until),
         adopt=finish_what_was_left,
         refresh=learn_what_others_wrote,
     )

@@ -10,10 +10,13 @@ from typing import Any
 
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.config import ConfigStore, ModelConfig
+from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.errors import Problem
 from upshot_joiner.intake.check import scalar_from_parts
 from upshot_joiner.join import fold
 from upshot_joiner.join.activation import SHOWN
+from upshot_joiner.join.attributed import both
+from upshot_joiner.join.attributor import original_label_id
 from upshot_joiner.join.because import because
 from upshot_joiner.join.rule import Event, Outcome, at
 from upshot_joiner.store.client import Store
@@ -34,11 +37,14 @@ ORDER BY predicted_at, model_version, item_id
 class Stories:
     """Answers ``GET /v1/predictions/{request_id}``."""
 
-    def __init__(self, store: Store, served: ServedTables, configs: ConfigStore, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, served: ServedTables, configs: ConfigStore, clock: Clock, entities: EntityStories
+    ) -> None:
         self._store = store
         self._served = served
         self._configs = configs
         self._clock = clock
+        self._entities = entities
 
     def tell(self, request_id: str) -> dict[str, Any]:
         """Predictions, label events and outcomes of a request; a 404 :class:`Problem` when neither kind of event is known.
@@ -54,6 +60,7 @@ class Stories:
             f"SELECT model, predicted_at FROM ({fold.SPINE_OF_REQUEST}) ORDER BY predicted_at, model", params
         )
         events = self._store.arrow(_EVENTS, params).to_pylist()
+        of_entities = self._entities.of_request(params)
         if not spine and not events:
             raise Problem(404, "unknown_request", "Neither a prediction nor a label of this request is known.")
         predictions: list[dict[str, Any]] = []
@@ -61,15 +68,16 @@ class Stories:
             times = [predicted_at for of, predicted_at in spine if of == model]
             predictions += self._predictions(model, times, params)
         configs = {one["model"]: self._configs.get(one["model"]) for one in predictions}
-        table = fold.fold(self._store, fold.SPINE_OF_REQUEST, fold.EVENTS_OF_REQUEST, configs, params)
+        sources = both(fold.EVENTS_OF_REQUEST, fold.ATTRIBUTED_OF_REQUEST) if of_entities else fold.EVENTS_OF_REQUEST
+        table = fold.fold(self._store, fold.SPINE_OF_REQUEST, sources, configs, params)
         folded = {(row["model"], row["model_version"], row["item_id"], row["name"]): row for row in table.to_pylist()}
         for one in predictions:
             one["activation"] = _activation(one["shown"], folded.get((*_identity(one), SHOWN)))
         return {
             "request_id": request_id,
             "predictions": predictions,
-            "label_events": [_label_event(event, predictions) for event in events],
-            "outcomes": self._outcomes(predictions, configs, folded, events),
+            "label_events": [_label_event(event, predictions) for event in [*events, *of_entities]],
+            "outcomes": self._outcomes(predictions, configs, folded, [*events, *of_entities]),
         }
 
     def _predictions(self, model: str, times: list[datetime], params: dict[str, object]) -> list[dict[str, Any]]:
@@ -120,9 +128,10 @@ class Stories:
                         "because": {
                             "rule": why.rule,
                             "events": why.events,
-                            "decided_by": why.decided_by,
+                            "decided_by": [original_label_id(label_id) for label_id in why.decided_by],
                             "overridden": [
-                                {"label_id": label_id, "reason": reason} for label_id, reason in why.overridden
+                                {"label_id": original_label_id(label_id), "reason": reason}
+                                for label_id, reason in why.overridden
                             ],
                             "text": why.text,
                         },
@@ -184,7 +193,7 @@ def _event(event: Mapping[str, Any]) -> Event:
 
 def _label_event(event: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "label_id": event["label_id"],
+        "label_id": original_label_id(event["label_id"]),
         "name": event["name"],
         "op": event["op"],
         "value": scalar_from_parts(event["value_kind"], event["value_text"]),
@@ -195,6 +204,7 @@ def _label_event(event: dict[str, Any], predictions: list[dict[str, Any]]) -> di
         "source": event["source"],
         "tags": dict(event["tags"]),
         "waiting": not any(_concerns(event, one) for one in predictions),
+        "attributed": event.get("attributed"),
     }
 
 

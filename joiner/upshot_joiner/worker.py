@@ -19,10 +19,12 @@ from upshot_joiner.intake.kafka.contract import Consumer, Producer
 from upshot_joiner.intake.kafka.lane import Bounds
 from upshot_joiner.intake.kafka.poison import PoisonLimit
 from upshot_joiner.intake.receive import Receiver
+from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.processes import Processes, StoreClock
 from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Arrivals
@@ -46,6 +48,7 @@ class Worker:
     arrivals: Arrivals
     committer: Committer
     joiner: Joiner
+    attributor: Attributor
     producer: Producer
     intake: KafkaIntake
 
@@ -71,10 +74,15 @@ class Worker:
         configs = ConfigStore(store, stamper)
         activity = Activity(store)
         changes = ChangedHours()
+        entities = EntityTypes(store, stamper)
         # Kafka → intake → store → join
-        joiner = Joiner(store, configs, stamper, changes)
+        joiner = Joiner(store, configs, stamper, changes, entities)
+        attributor = Attributor(store, served, entities, configs, stamper, joiner.touched)
         arrivals = Arrivals(store, served, stamper, sharing=processes)
-        committer = Committer(store, served, configs, stamper, changes, activity, arrivals, joiner.touched)
+        committer = Committer(
+            *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
+            *(entities, attributor.touched),
+        )
         intake = KafkaIntake(
             consumer,
             producer,
@@ -83,12 +91,13 @@ class Worker:
             limit=settings.limit,
             patience=settings.patience,
         )
-        worker = cls(store, processes, arrivals, committer, joiner, producer, intake)
+        worker = cls(store, processes, arrivals, committer, joiner, attributor, producer, intake)
         arrivals.start()
         committer.start()
         joiner.start()
+        attributor.start(committer.run)
         if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner)
+            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
         return worker
 
     def run(self) -> None:
@@ -101,6 +110,7 @@ class Worker:
 
     def close(self) -> None:
         """End the parts, the sources first. The store stays open: it belongs to the caller."""
+        self.attributor.close()
         self.committer.close()
         self.arrivals.close()
         self.joiner.close()
@@ -113,5 +123,6 @@ class Worker:
         return {
             **self.intake.status.as_dict(),
             "requests_to_join": self.joiner.behind,
+            "entities_to_attribute": self.attributor.behind,
             "writer_failing": self.committer.failing or None,
         }

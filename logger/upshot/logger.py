@@ -371,9 +371,10 @@ class Logger:
 
     def log_label(
         self,
-        request_id: str,
-        value: float | int | bool | str,
+        request_id: str | None = None,
+        value: float | int | bool | str | None = None,
         *,
+        entity: Mapping[str, object] | None = None,
         name: str = "label",
         observed_at: Moment | None = None,
         item_id: str = "",
@@ -384,18 +385,21 @@ class Logger:
     ) -> None:
         """Log how a prediction turned out: set the label ``name`` of a request to ``value`` (0 and False are values).
 
+        ``entity``: instead of a request ID, one type and ID of whom it is about, ``{"order": "o-17"}``, as the predictions name
+        them in their ``entities``. The server finds the predictions it belongs to.
         ``observed_at``: when it happened in the world; unless given, when the server learns of it.
         ``item_id``: the item of a ranked list. ``model``: only for its predictions; else for all of the request.
         ``source``: who says so. ``label_id``: your key of this statement; the same one again does nothing.
 
         Never raises and never blocks (unless ``on_full="block"``).
         """
-        self._log_label(request_id, "set", value, name, observed_at, item_id, model, source, label_id, tags)
+        self._log_label(request_id, "set", value, name, observed_at, item_id, model, source, label_id, tags, entity)
 
     def retract_label(
         self,
-        request_id: str,
+        request_id: str | None = None,
         *,
+        entity: Mapping[str, object] | None = None,
         name: str = "label",
         observed_at: Moment | None = None,
         item_id: str = "",
@@ -404,8 +408,8 @@ class Logger:
         label_id: str | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """Take back the label ``name`` of a request: it is as if nothing were known. Arguments as in `log_label`."""
-        self._log_label(request_id, "retract", None, name, observed_at, item_id, model, source, label_id, tags)
+        """Take back the label ``name`` of a request (or entity): it is as if nothing were known. Arguments as in `log_label`."""
+        self._log_label(request_id, "retract", None, name, observed_at, item_id, model, source, label_id, tags, entity)
 
     def log_shown(
         self,
@@ -434,11 +438,12 @@ class Logger:
         source: object,
         label_id: object,
         tags: object,
+        entity: object = None,
     ) -> None:
         writer = None
         try:
             writer = self._live or self._open()
-            if writer.is_sampling and not writer.sampler.keeps(writer.encoder.text(request_id)):
+            if writer.is_sampling and entity is None and not writer.sampler.keeps(writer.encoder.text(request_id)):
                 writer.ledger.sampled_out.next()
                 return
             seq = writer.next_seq()
@@ -456,6 +461,7 @@ class Logger:
                 tags=tags,
                 writer_id=writer.writer_id,
                 seq=seq,
+                entity=entity,
             )
             if self._may_append(writer, buffer, len(event)):
                 buffer.size_bytes += len(event)

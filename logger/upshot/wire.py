@@ -98,21 +98,25 @@ class Prediction(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class LabelEvent(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One statement about an outcome: ``set`` a named value for a request, or ``retract`` it."""
+    """One statement about an outcome: ``set`` a named value for a request (or for an entity), or ``retract`` it."""
 
-    request_id: str
+    request_id: str = ""
+    """Whose outcome it is. Either this or ``entity`` is given, never both."""
+    entity: dict[str, str] | None = None
+    """Where nobody knows the request: one type and its ID (``{"order": "o-17"}``), as predictions name them in ``entities``. The
+    label goes to predictions of this entity in the window before ``observed_at``, by the label's rule of attribution."""
     name: str = "label"
     op: Literal["set", "retract"] = "set"
     value: Scalar | None = None
     """Number, string or bool; 0, 0.0 and false are values. Must be present with ``set`` and absent with ``retract``."""
     item_id: str = ""
     model: str = ""
-    """Restricts the label to one model; empty: every prediction of the request."""
+    """Restricts the label to one model; empty: every prediction of the request (or entity)."""
     observed_at: Time | None = None
     """When the outcome happened in the world; when it is missing, the moment the server received the event."""
     source: str = ""
     label_id: str = ""
-    """Idempotency key within its request; made from the content when absent, so that sending it again does nothing."""
+    """Idempotency key within its request or entity; made from the content when absent, so that sending it again does nothing."""
     tags: dict[str, str] | None = None
     writer_id: str = ""
     seq: int = 0

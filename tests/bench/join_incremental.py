@@ -19,6 +19,7 @@ from upshot_joiner.clock import FixedClock, Stamper
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
 
@@ -49,7 +50,7 @@ def main() -> None:
     filled_s = time.perf_counter() - begin
     clock = FixedClock(NOW)
     stamper = Stamper(clock, after=last_stamp(store, ServedTables(store).tables()))
-    joiner = Joiner(store, ConfigStore(store, stamper), stamper, ChangedHours())
+    joiner = Joiner(store, ConfigStore(store, stamper), stamper, ChangedHours(), EntityTypes(store, stamper))
     joiner.start()
     ours, plain = [], []
     for number in range(ROUNDS):

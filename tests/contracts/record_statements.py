@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.testclient import TestClient
 
@@ -89,6 +90,18 @@ def main(folder: Path, canary: str) -> None:
         assert http.post("/v1/hooks/source", json={"r": canary}, headers={"x-c": canary}).status_code == 202
         assert http.post("/v1/hooks/source/replay").json()["waiting"] == 1
         assert http.get("/v1/hooks/source?bodies=true").status_code == 200
+        of_entity = [
+            {
+                "entity": {canary: canary},
+                "item_id": canary,
+                "name": canary,
+                "value": "x",
+                "source": canary,
+                "model": model,
+            }
+            for model in (canary, "")
+        ]
+        assert http.post("/v1/labels", json=of_entity).json()["accepted"] == 2
         said = {
             "writer_id": canary,
             "host": canary,
@@ -122,6 +135,9 @@ def main(folder: Path, canary: str) -> None:
         assert len(http.get(f"/v1/writers?model={canary}&state=waiting").json()["writers"]) == 1
         deadline = time.monotonic() + 30
         path = f"/v1/models/{canary}"
+        entity = f"/v1/entities/{quote(canary, safe='')}/{quote(canary, safe='')}"
+        while any(one["waits"] for one in http.get(entity).json()["label_events"]) and time.monotonic() < deadline:
+            time.sleep(0.05)
         while http.get("/v1/status").json()["requests_to_join"] and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(2)  # one turn of the roll-up

@@ -17,12 +17,15 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.delays.watched import Asked
+from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.intake.check import check_label, check_prediction, check_report
 from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.processes import Processes, StoreClock
 from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.story import Stories
@@ -43,7 +46,9 @@ class Line:
     configs: ConfigStore
     activity: Activity
     changes: ChangedHours
+    entities: EntityTypes
     joiner: Joiner
+    attributor: Attributor
     arrivals: Arrivals
     committer: Committer
     label_hours: LabelHours
@@ -65,33 +70,29 @@ class Line:
         configs = ConfigStore(store, stamper)
         activity = Activity(store)
         changes = ChangedHours()
-        joiner = Joiner(store, configs, stamper, changes)
         label_hours = LabelHours(store, served, configs, activity, changes.twin())
+        entities = EntityTypes(store, stamper)
+        joiner = Joiner(store, configs, stamper, changes, entities)
+        attributor = Attributor(store, served, entities, configs, stamper, touched or joiner.touched)
         uptime = [0.0]
         arrivals = Arrivals(store, served, stamper, lambda: uptime[0], max_active)
-        committer = Committer(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched)
+        committer = Committer(
+            *(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched),
+            *(entities, attributor.touched),
+        )
         committer.start()
         joiner.start()
+        attributor.start(committer.run)
         if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner)
+            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
         return cls(
-            store,
-            clock,
-            stamper,
-            served,
-            configs,
-            activity,
-            changes,
-            joiner,
-            arrivals,
-            committer,
-            label_hours,
-            processes,
-            uptime,
+            *(store, clock, stamper, served, configs, activity, changes, entities, joiner, attributor, arrivals),
+            *(committer, label_hours, processes, uptime),
         )
 
     def close(self, *, killed: bool = False) -> None:
         """Stop them; the store stays open. ``killed``: nobody has noted that this was the end."""
+        self.attributor.close()
         if self.processes is not None:
             self.processes.close(is_whole=self.committer.is_whole and not killed)
         self.committer.close()
@@ -116,8 +117,14 @@ class Line:
         """The answer about one writer."""
         return WriterAnswers(self.store, self.arrivals).one(writer_id)
 
+    def settle(self) -> None:
+        """Wait until everything stored is attributed and joined."""
+        assert self.attributor.wait_until_idle(30)
+        assert self.joiner.wait_until_idle(30)
+
     def outcomes(self, request_id: str) -> list[tuple[Any, ...]]:
         """What the joiner has stored of a request: version, item, label, state and value."""
+        assert self.attributor.wait_until_idle(30)
         assert self.joiner.wait_until_idle(30)
         return self.store.query(
             "SELECT toString(model_version), item_id, toString(name), toString(state), value_text FROM outcomes FINAL "
@@ -127,6 +134,7 @@ class Line:
 
     def coverage(self, model: str, name: str = "label", asked: Asked | None = None) -> dict[str, Any]:
         """The answer about one of its labels; orphans that name no model are listed with every model."""
+        assert self.attributor.wait_until_idle(30)
         assert self.joiner.wait_until_idle(30)
         told = self.labels(model, asked)
         [label] = [label for label in told["labels"] if label["name"] == name]
@@ -140,7 +148,13 @@ class Line:
 
     def story(self, request_id: str) -> dict[str, Any]:
         """The story of a request."""
-        return Stories(self.store, self.served, self.configs, self.clock).tell(request_id)
+        entities = EntityStories(self.store, self.entities, self.configs)
+        return Stories(self.store, self.served, self.configs, self.clock, entities).tell(request_id)
+
+    def entity(self, entity_type: str, entity_id: str) -> dict[str, Any]:
+        """The story of an entity."""
+        self.settle()
+        return EntityStories(self.store, self.entities, self.configs).tell(entity_type, entity_id)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from tests.joiner.conftest import Line
 from tests.joiner.histories import HOUR, START, Delivery, Oracle, World, make_world
 from upshot.wire import LabelEvent, Prediction
 from upshot_joiner.coverage import Coverage
+from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.intake.check import check_label, check_prediction, scalar_from_parts
 from upshot_joiner.intake.committer import Answer
 from upshot_joiner.join import joiner
@@ -119,7 +120,9 @@ def differences(line: Line, world: World, oracle: Oracle, rng: random.Random) ->
     wrong += [(r, f"orphan {label} listed {n} times") for (r, label), n in Counter(listed).items() if n > 1]
     wrong += [(r, f"orphan {label}: listed {(r, label) in set(listed)}") for r, label in set(listed) ^ expected]
     wrong += _compare_coverage(line, oracle)
-    stories = Stories(line.store, line.served, line.configs, line.clock)
+    stories = Stories(
+        line.store, line.served, line.configs, line.clock, EntityStories(line.store, line.entities, line.configs)
+    )
     known = sorted({request_id for request_id, *_ in oracle.predictions})
     for request_id in rng.sample(known, min(5, len(known))):
         wrong += _compare_story(stories.tell(request_id), line, oracle)

@@ -42,10 +42,12 @@ def test_signatures_are_those_of_the_contract():
         "shown=None"
     )
     assert parameters(upshot.log_label) == (
-        "request_id, value, *, name='label', observed_at=None, item_id='', model=None, source='', label_id=None, tags=None"
+        "request_id=None, value=None, *, entity=None, name='label', observed_at=None, item_id='', model=None, source='', "
+        "label_id=None, tags=None"
     )
     assert parameters(upshot.retract_label) == (
-        "request_id, *, name='label', observed_at=None, item_id='', model=None, source='', label_id=None, tags=None"
+        "request_id=None, *, entity=None, name='label', observed_at=None, item_id='', model=None, source='', "
+        "label_id=None, tags=None"
     )
     assert parameters(upshot.flush) == "timeout=None, *, to='server'"
     assert parameters(upshot.close) == "timeout=2.0"

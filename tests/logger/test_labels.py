@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import upshot
 from upshot.wire import LabelEvent
 
 
@@ -68,3 +69,35 @@ def test_a_label_logged_after_its_prediction_is_sent_after_it(logger, collector)
             assert event.request_id in seen
         else:
             seen.add(event.request_id)
+
+
+def test_a_label_may_name_an_entity_instead_of_a_request(logger, collector):
+    """Type and ID become text, as in a prediction's entities."""
+    logger.log_label(value=1, entity={"order": 17}, name="returned")
+    logger.retract_label(entity={"order": 17}, name="returned")
+    assert logger.flush(10)
+    first, second = collector.labels
+    assert (first.request_id, first.entity, first.op, first.value) == ("", {"order": "17"}, "set", 1)
+    assert (second.request_id, second.entity, second.op, second.value) == ("", {"order": "17"}, "retract", None)
+
+
+def test_a_hashed_entity_is_the_same_in_a_label_and_in_a_prediction(collector):
+    """Otherwise no label would ever find it."""
+    options = {"redact": "hash:entities.user", "redact_key": "a key of a test, long"}
+    with upshot.Logger(url=collector.url, model="m", **options) as logger:
+        logger.log_prediction({}, 0, entities={"user": "u-1"})
+        logger.log_label(value=1, entity={"user": "u-1"})
+        assert logger.flush(10)
+    assert collector.labels[0].entity == collector.predictions[0].entities
+    assert "u-1" not in str(collector.labels[0].entity)
+
+
+@pytest.mark.parametrize("rule", ["mask:entities.user", "drop:user", "mask:~email"])
+def test_a_label_of_an_entity_that_redaction_hides_is_not_sent(collector, rule):
+    """Masked, it would belong to everybody's predictions."""
+    with upshot.Logger(url=collector.url, model="m", redact=rule) as logger:
+        logger.log_label(value=1, entity={"user": "jo@example.com"})
+        logger.log_label("r", 1)
+        assert logger.flush(10)
+        assert [event.request_id for event in collector.labels] == ["r"]
+        assert logger.stats()["dropped"] == 1

@@ -18,6 +18,7 @@ from upshot_joiner.intake.committer import hour_of
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.monitor import Monitor
 
@@ -102,7 +103,7 @@ def parts(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     changes = ChangedHours()
     configs = ConfigStore(store, stamper)
     served = ServedTables(store)
-    joiner = Joiner(store, configs, stamper, changes)
+    joiner = Joiner(store, configs, stamper, changes, EntityTypes(store, stamper))
     monitor = Monitor(
         store=store,
         served=served,

@@ -35,6 +35,7 @@ def router(parts: Parts) -> APIRouter:
                 "now": parts.clock.now(),
                 "store": "embedded",
                 "requests_to_join": parts.joiner.behind,
+                "entities_to_attribute": parts.attributor.behind,
                 "requests_not_joinable": parts.joiner.failed,
                 "writer_failing": parts.committer.failing or None,
                 "verifier": parts.verifier.told(),

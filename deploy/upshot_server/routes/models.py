@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from upshot_joiner.config import read_config
 from upshot_joiner.delays.watched import Asked
@@ -27,6 +27,11 @@ def router(parts: Parts) -> APIRouter:
     def get_story(request_id: str) -> Response:
         """Predictions as served, every label event, outcomes and states."""
         return json_answer(parts.stories.tell(request_id))
+
+    @routes.get("/v1/entities/{type}/{id:path}", tags=["events"], summary="The story of an entity")
+    def get_entity(type_: Annotated[str, Path(alias="type")], id_: Annotated[str, Path(alias="id")]) -> Response:
+        """Label events that name an entity and where they went, and the predictions of it that are indexed."""
+        return json_answer(parts.entity_stories.tell(type_, id_))
 
     @routes.get("/v1/models", tags=["models"], summary="All models")
     def get_models() -> Response:

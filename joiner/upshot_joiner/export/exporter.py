@@ -24,6 +24,7 @@ from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.export.training_set import TrainingSet
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.served import ServedTables
 
 _log = logging.getLogger("upshot.export")
@@ -71,6 +72,7 @@ class Exporter:
         stamper: Stamper,
         barrier: Callable[[], Future[datetime]],
         folder: Path,
+        entities: EntityTypes,
         owner: str = "",
         wait_for_others: Callable[[datetime], None] = lambda _: None,
     ) -> None:
@@ -83,6 +85,7 @@ class Exporter:
         self._folder = folder
         self._owner = owner
         self._wait_for_others = wait_for_others
+        self._entities = entities
         self._lock = threading.Lock()
         self._closing = False
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -215,7 +218,7 @@ class Exporter:
             if folder.exists():
                 shutil.rmtree(folder)
             config = self._configs.as_of(job.request.model, job.request.as_of or self._clock.now())
-            writer = TrainingSet(self._store, self._served, config, job.request)
+            writer = TrainingSet(self._store, self._served, config, job.request, attributed=self._entities.any)
             manifest = writer.write(folder, lambda share: self._progress(id_, share))
             done = replace(job, status="done", progress=1.0, manifest=manifest)
         except (StoreError, OSError) as error:

@@ -23,6 +23,7 @@ from upshot_joiner.export.columns import Column, FeatureFacts, Selection
 from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.intake.check import EARLIEST_US, LATEST_US, scalar_parts
 from upshot_joiner.join import activation
+from upshot_joiner.join.attributed import attributed_as_of, both
 from upshot_joiner.join.fold import FOLD, rule_parameters
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import KINDS, ServedTables
@@ -37,12 +38,14 @@ _WHERE = """
 received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')
 AND predicted_at >= fromUnixTimestamp64Micro({start:Int64}, 'UTC') AND predicted_at < fromUnixTimestamp64Micro({end:Int64}, 'UTC')
 """
-_EVENTS = """
+_OF_RANGE = (
+    "(model = '' OR model = {model:String}) AND request_key IN (SELECT request_key FROM %(table)s WHERE %(where)s)"
+)
+_EVENTS = f"""
 SELECT * FROM label_events FINAL
-WHERE received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')
-  AND (model = '' OR model = {model:String})
-  AND request_key IN (SELECT request_key FROM %(table)s WHERE %(where)s)
+WHERE received_at <= fromUnixTimestamp64Micro({{as_of:Int64}}, 'UTC') AND {_OF_RANGE}
 """
+_EVENTS_WITH_ATTRIBUTED = f"SELECT * FROM ({both(_EVENTS, attributed_as_of(_OF_RANGE))})"
 _SPINE = """
 SELECT {model:String} AS model, request_key, request_id, model_version, item_id, predicted_at
 FROM %(table)s FINAL WHERE %(where)s
@@ -67,7 +70,7 @@ AND s.model_version = %(alias)s.model_version AND s.item_id = %(alias)s.item_id
 """
 _HOURS = "SELECT toStartOfHour(predicted_at) AS hour, count() FROM %(table)s FINAL WHERE %(where)s GROUP BY hour ORDER BY hour"
 _LABEL_KINDS = (
-    f"SELECT name, groupUniqArray(toString(value_kind)) FROM ({_EVENTS}) "
+    "SELECT name, groupUniqArray(toString(value_kind)) FROM (%s) "
     "WHERE op = 'set' AND name != 'shown' GROUP BY name ORDER BY name"
 )
 # What was logged with shown=False: all of it, and what nothing known by the moment has activated.
@@ -87,7 +90,9 @@ class Label:
 class TrainingSet:
     """Writes one export. ``request.as_of`` must be fixed, and everything stamped up to it stored."""
 
-    def __init__(self, store: Store, served: ServedTables, config: ModelConfig, request: ExportRequest) -> None:
+    def __init__(
+        self, store: Store, served: ServedTables, config: ModelConfig, request: ExportRequest, *, attributed: bool
+    ) -> None:
         if request.as_of is None:
             raise ValueError("as_of must be fixed before an export is written")
         self._store = store
@@ -97,6 +102,8 @@ class TrainingSet:
         self._config = config
         self._request = request
         self._table = served.table(request.model) or ""
+        self._events = _EVENTS_WITH_ATTRIBUTED if attributed else _EVENTS
+        """The ledger; with what labels of entities were attributed to, where there are any."""
         self._rows = {"table": self._table, "where": _WHERE}
         """Which rows of the typed table are exported."""
         self._as_of = request.as_of.astimezone(UTC)
@@ -149,7 +156,7 @@ class TrainingSet:
             % {
                 "alias": f"o{number}",
                 "fold": FOLD.replace("$spine", _SPINE % self._rows).replace(
-                    "$events", f"{_EVENTS % self._rows} AND name = {{label_{number}:String}}"
+                    "$events", f"SELECT * FROM ({self._events % self._rows}) WHERE name = {{label_{number}:String}}"
                 ),
             }
             for number in range(len(labels))
@@ -173,7 +180,10 @@ class TrainingSet:
         return pa.concat_tables(of_shards).sort_by([(f"order_{number}", "ascending") for number in range(len(_ORDER))])
 
     def _labels(self) -> list[Label]:
-        seen = {name: set(kinds) for name, kinds in self._store.query(_LABEL_KINDS % self._rows, self._range)}
+        seen = {
+            name: set(kinds)
+            for name, kinds in self._store.query(_LABEL_KINDS % (self._events % self._rows), self._range)
+        }
         labels = []
         for name in dict.fromkeys([*self._config.labels, *sorted(seen)]):
             rules = self._config.label(name)

@@ -15,7 +15,7 @@ import msgspec
 from upshot.wire import LabelEvent, Prediction, Scalar, Time, WriterReport
 from upshot_joiner.clock import to_micros
 from upshot_joiner.join.activation import SHOWN
-from upshot_joiner.store.keys import content_hash, request_key
+from upshot_joiner.store.keys import content_hash, entity_key, request_key
 from upshot_joiner.store.shapes import Shape, shape_of
 
 MAX_ID_LENGTH = 512
@@ -69,6 +69,7 @@ class CheckedLabel:
 
     event: LabelEvent
     key: int
+    """Of the request; of a label that names an entity, of the entity."""
     label_id: str
     observed_us: int | None
     content_hash: int
@@ -179,7 +180,13 @@ def _check_flags(flags: Mapping[str, str]) -> None:
 
 def check_label(event: LabelEvent) -> CheckedLabel:
     """Normal form of a label event; raises :class:`NotAccepted`."""
-    _id(event.request_id, "request_id")
+    if event.entity is not None:
+        key = _entity_key(event)
+    elif event.request_id:
+        _text(event.request_id, "request_id")
+        key = request_key(event.request_id)
+    else:
+        raise NotAccepted("missing", "request_id")
     _id(event.name, "name")
     _text(event.item_id, "item_id")
     _text(event.model, "model")
@@ -202,7 +209,24 @@ def check_label(event: LabelEvent) -> CheckedLabel:
     content = msgspec.structs.replace(event, observed_at=observed_us, label_id="", writer_id="", seq=0, tags=None)
     digest = content_hash(content)
     label_id = event.label_id or f"content:{digest:032x}"
-    return CheckedLabel(event, request_key(event.request_id), label_id, observed_us, digest)
+    return CheckedLabel(event, key, label_id, observed_us, digest)
+
+
+def _entity_key(event: LabelEvent) -> int:
+    """The key of the entity that a label names instead of a request."""
+    if event.request_id:
+        raise NotAccepted("unexpected", "entity")
+    entities = event.entity or {}
+    if not entities:
+        raise NotAccepted("empty", "entity")
+    if len(entities) > 1:
+        raise NotAccepted("too_many", "entity")
+    [(entity_type, entity_id)] = entities.items()
+    _id(entity_type, "entity")
+    _id(entity_id, "entity")
+    if event.name == SHOWN:  # who was shown what is known of a request only
+        raise NotAccepted("not_allowed", "name")
+    return entity_key(entity_type, entity_id)
 
 
 def check_report(event: WriterReport) -> CheckedReport:

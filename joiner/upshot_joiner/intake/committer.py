@@ -35,6 +35,7 @@ from upshot_joiner.intake.quarantine import Entry
 from upshot_joiner.intake.tally import Tally
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes, entity_label_block, index_block
 from upshot_joiner.store.keys import Keys
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Arrivals
@@ -62,6 +63,11 @@ SELECT request_key, request_id, label_id, content_hash
 FROM label_events FINAL
 WHERE request_key IN ($keys)
 """
+_FIND_ENTITY_LABELS = """
+SELECT entity_key, '', label_id, content_hash
+FROM entity_label_events FINAL
+WHERE entity_key IN ($keys)
+"""
 _WHERE_UNFINISHED = """
 FROM %s FINAL
 WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
@@ -75,6 +81,11 @@ INSERT INTO predictions
   (model, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash)
 SELECT {{model:String}}, request_key, request_id, model_version, item_id, predicted_at, received_at, first_wins, content_hash
 {_WHERE_UNFINISHED}
+"""
+
+
+_ENTITIES_SINCE = """
+SELECT DISTINCT entity_key FROM entity_predictions WHERE received_at > fromUnixTimestamp64Micro({after:Int64}, 'UTC')
 """
 
 
@@ -106,6 +117,7 @@ _Item = tuple["_Batch", int, CheckedPrediction | CheckedLabel | CheckedReport]
 class _Batch:
     predictions: list[tuple[int, CheckedPrediction]]
     labels: list[tuple[int, CheckedLabel]]
+    entity_labels: list[tuple[int, CheckedLabel]]
     reports: list[tuple[int, CheckedReport]]
     refused: list[Refused]
     kind: str
@@ -115,21 +127,24 @@ class _Batch:
 
     @property
     def events(self) -> int:
-        return len(self.predictions) + len(self.labels) + len(self.reports) + len(self.refused)
+        return (
+            len(self.predictions) + len(self.labels) + len(self.entity_labels) + len(self.reports) + len(self.refused)
+        )
 
     @property
     def items(self) -> list[_Item]:
         """Its events one by one."""
-        return [(self, index, one) for events in (self.predictions, self.labels, self.reports) for index, one in events]
+        kinds = (self.predictions, self.labels, self.entity_labels, self.reports)
+        return [(self, index, one) for events in kinds for index, one in events]
 
     def part(self, items: Sequence[_Item], refused: list[Refused]) -> _Batch:
         """A batch of some of its events."""
-        part = _Batch([], [], [], refused, self.kind, self.origins)
+        part = _Batch([], [], [], [], refused, self.kind, self.origins)
         for _, index, one in items:
             if isinstance(one, CheckedPrediction):
                 part.predictions.append((index, one))
             elif isinstance(one, CheckedLabel):
-                part.labels.append((index, one))
+                (part.labels if one.event.entity is None else part.entity_labels).append((index, one))
             else:
                 part.reports.append((index, one))
         return part
@@ -154,6 +169,8 @@ class Committer:
         activity: Activity,
         arrivals: Arrivals,
         touched: Callable[[Iterable[int], datetime], None],
+        entities: EntityTypes,
+        entities_touched: Callable[[Iterable[int], datetime], None],
     ) -> None:
         self._store = store
         self._served = served
@@ -163,6 +180,8 @@ class Committer:
         self._activity = activity
         self._arrivals = arrivals
         self._touched = touched
+        self._entities = entities
+        self._entities_touched = entities_touched
         self._queue: queue.SimpleQueue[_Batch | _Task | None] = queue.SimpleQueue()
         self._waiting = 0
         self._waiting_lock = threading.Lock()
@@ -194,19 +213,22 @@ class Committer:
 
         ``origins`` says where they came from, where the same events can come from there again.
         """
-        return self._submit(_Batch(predictions, [], [], refused, "prediction", origins))
+        return self._submit(_Batch(predictions, [], [], [], refused, "prediction", origins))
 
     def submit_labels(
         self, labels: list[tuple[int, CheckedLabel]], refused: list[Refused], origins: Origins | None = None
     ) -> Future[Answer]:
         """Store label events, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch([], labels, [], refused, "label", origins))
+        of_entities = [one for one in labels if one[1].event.entity is not None]
+        if of_entities:
+            labels = [one for one in labels if one[1].event.entity is None]
+        return self._submit(_Batch([], labels, of_entities, [], refused, "label", origins))
 
     def submit_reports(
         self, reports: list[tuple[int, CheckedReport]], refused: list[Refused], origins: Origins | None = None
     ) -> Future[Answer]:
         """Store reports of writers, each with its index in the request. The future is done once they are on disk."""
-        return self._submit(_Batch([], [], reports, refused, "writer", origins))
+        return self._submit(_Batch([], [], [], reports, refused, "writer", origins))
 
     def run(self, work: Callable[[], T]) -> Future[T]:
         """Run something between two groups, in the writer's thread."""
@@ -249,9 +271,13 @@ class Committer:
             unfinished = self._store.query(_UNFINISHED % table, params)
             if unfinished:
                 _log.warning("finishing %d predictions of a group that was cut off", len(unfinished))
+                self._entities.index_again(model, f"SELECT * {_WHERE_UNFINISHED % table}", params)
                 self._store.command(_FINISH % table, params)
                 self._touched([key for (key,) in unfinished], self._stamper.last)
                 finished += len(unfinished)
+        if self._entities.any:
+            keys = self._store.query(_ENTITIES_SINCE, {"after": after})
+            self._entities_touched([key for (key,) in keys], self._stamper.last)
         self._arrivals.recount()
         self._unfinished = False
         return finished
@@ -364,6 +390,10 @@ class Committer:
         keys = [one.key for batch in group for _, one in batch.predictions]
         keys += [one.key for batch in group for _, one in batch.labels]
         self._touched(keys, last)
+        of_entities = [one.key for batch in group for _, one in batch.entity_labels]
+        of_entities += [key for key, _ in self._entities.keys(one for batch in group for _, one in batch.predictions)]
+        if of_entities:
+            self._entities_touched(of_entities, last)
 
     def _store_all_but_poison(self, group: list[_Batch], given: list[list[Refused]], error: Exception) -> None:
         """Store a refused group without those rows that are refused by themselves; these go to quarantine.
@@ -410,6 +440,7 @@ class Committer:
         received_us = to_micros(received)
         predictions, repeated_predictions = self._new_predictions(group)
         labels, repeated_labels = self._new_labels(group)
+        entity_labels, repeated_entity_labels = self._new_entity_labels(group)
         by_model: defaultdict[str, list[CheckedPrediction]] = defaultdict(list)
         for prediction in predictions:
             by_model[prediction.event.model].append(prediction)
@@ -424,10 +455,19 @@ class Committer:
                 rows.served_block(of_model, cells, columns, config, received_us, identity),
             )
             spine.append(rows.spine_block(of_model, received_us, identity))
+        # After the typed rows and before the index, so that none is missing from it: who names a type later finds the typed rows.
+        if self._store.is_shared:
+            self._entities.refresh()
+        self._entities.known(name for one in entity_labels for name in one.event.entity or ())
+        of_entities = self._entities.keys(predictions)
+        if of_entities:
+            self._store.insert("entity_predictions", index_block(of_entities, received_us))
         if spine:
             self._store.insert("predictions", pa.concat_tables(spine))
         if labels:
             self._store.insert("label_events", rows.label_block(labels, received_us))
+        if entity_labels:
+            self._store.insert("entity_label_events", entity_label_block(entity_labels, received_us))
         if self._store.is_shared:
             second = self._look_again(group, received_us, predictions, labels, repeated_predictions, repeated_labels)
             self._touched(second, received)
@@ -435,14 +475,16 @@ class Committer:
         self._report(group, received)
         self._arrivals.arrived(
             received,
-            stored=[*predictions, *labels],
-            repeated=[*repeated_predictions, *repeated_labels],
+            stored=[*predictions, *labels, *entity_labels],
+            repeated=[*repeated_predictions, *repeated_labels, *repeated_entity_labels],
             refused=[one for batch in group if batch.kind != "writer" for one in batch.refused],
         )
         for model, of_model in by_model.items():
             served = _by_version_and_hour(of_model, received_us)
             self._activity.served(model, served, received)
             self._changes.served(model, {hour for _, hour in served})
+        if of_entities or entity_labels:
+            self._entities_touched([key for key, _ in of_entities] + [one.key for one in entity_labels], received)
         if predictions or labels:
             self._touched([one.key for one in predictions] + [one.key for one in labels], received)
 
@@ -484,6 +526,16 @@ class Committer:
             for key, request_id, label_id, digest in self._store.query(_FIND_LABELS, keys=keys)
         }
         return _sort_out([(batch, batch.labels) for batch in group], stored)
+
+    def _new_entity_labels(self, group: list[_Batch]) -> tuple[list[CheckedLabel], list[CheckedLabel]]:
+        if not any(batch.entity_labels for batch in group):
+            return [], []
+        keys = Keys(one.key for batch in group for _, one in batch.entity_labels)
+        stored = {
+            (key, nothing, label_id): digest
+            for key, nothing, label_id, digest in self._store.shards[0].query(_FIND_ENTITY_LABELS, keys=keys)
+        }
+        return _sort_out([(batch, batch.entity_labels) for batch in group], stored)
 
     def _quarantine(self, group: list[_Batch], received: datetime) -> None:
         refused = [(batch, one) for batch in group for one in batch.refused]

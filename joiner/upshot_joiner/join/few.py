@@ -22,10 +22,10 @@ from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys, key_bytes
 
-_EVENTS = f"""
+_EVENTS = """
 SELECT request_key, request_id, item_id, toString(model), toString(name), label_id, toString(op), toString(value_kind), value_text,
   observed_at, received_at, toString(source)
-FROM ({fold.EVENTS_OF_BATCH})
+FROM (%s)
 """
 _SPINE = f"""
 SELECT request_key, request_id, item_id, toString(model), toString(model_version), predicted_at
@@ -74,34 +74,40 @@ class Folded:
     events: list[LabelEventSeen]
 
 
-def fold_few(store: Store, config_of: Callable[[str], ModelConfig], keys: Keys) -> Folded:
-    """Fold a batch of keys; reads nothing more when no label event of them is known."""
-    events = store.query(_EVENTS, keys=keys)
-    if not events:
+def fold_few(store: Store, config_of: Callable[[str], ModelConfig], keys: Keys, *, attributed: bool = False) -> Folded:
+    """Fold a batch of keys; reads nothing more when no label event of them is known.
+
+    ``attributed``: there may be label events of entities, which never wait: they are where their predictions are.
+    """
+    events = store.query(_EVENTS % fold.EVENTS_OF_BATCH, keys=keys)
+    of_entities = store.query(_EVENTS % fold.ATTRIBUTED_OF_BATCH, keys=keys) if attributed else []
+    if not events and not of_entities:
         return Folded(SCHEMA.empty_table(), [])
     spine: defaultdict[tuple[int, str, str], list[tuple[Any, ...]]] = defaultdict(list)
     for key, request_id, item_id, *prediction in store.query(_SPINE, keys=keys):
         spine[key, request_id, item_id].append(tuple(prediction))
     seen = []
-    of_outcome: defaultdict[tuple[Any, ...], list[tuple[Event, Any]]] = defaultdict(list)
-    for key, request_id, item_id, model, name, label_id, op, kind, text, observed_at, received_at, source in events:
-        event = Event(label_id, op, scalar_from_parts(kind, text), observed_at, source)
+    of_outcome: defaultdict[tuple[Any, ...], list[tuple[Event | None, Any]]] = defaultdict(list)
+    for n, row in enumerate([*events, *of_entities]):
+        key, request_id, item_id, model, name, label_id, op, kind, text, observed_at, received_at, source = row
+        event = None if op == "withdrawn" else Event(label_id, op, scalar_from_parts(kind, text), observed_at, source)
         waiting = True
         for of, version, predicted_at in spine.get((key, request_id, item_id), ()):
             if model in ("", of):
                 waiting = False
                 outcome = (of, name, predicted_at, key, request_id, version, item_id)
                 of_outcome[outcome].append((event, received_at))
-        seen.append(LabelEventSeen((key, request_id, label_id), item_id, name, model, received_at, waiting))
+        if n < len(events):
+            seen.append(LabelEventSeen((key, request_id, label_id), item_id, name, model, received_at, waiting))
     made = []
     for outcome, of_events in of_outcome.items():
         model, name, predicted_at, key, *rest = outcome
-        result = fold_by_rule([event for event, _ in of_events], predicted_at, config_of(model).label(name))
+        result = fold_by_rule([event for event, _ in of_events if event], predicted_at, config_of(model).label(name))
         kind, number, text = scalar_parts(result.value)
         received = [received_at for _, received_at in of_events]
         made.append(
             (model, name, predicted_at, key_bytes(key), *rest, result.state, kind, number, text, result.observed_at,
-             max(received), min(received), len(of_events))
+             max(received), min(received), sum(1 if event else 2 for event, _ in of_events))
         )  # fmt: skip
     columns = list(zip(*made, strict=True)) if made else [()] * len(SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]

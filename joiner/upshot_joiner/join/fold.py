@@ -9,6 +9,7 @@ from importlib import resources
 import pyarrow as pa
 
 from upshot_joiner.config import ModelConfig
+from upshot_joiner.join.attributed import attributed
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
 
@@ -16,23 +17,26 @@ FOLD = resources.files("upshot_joiner.join").joinpath("fold.sql").read_text("utf
 
 # Who is folded: predictions and label events of a batch of keys, as they are now.
 SPINE_OF_BATCH = "SELECT * FROM predictions FINAL WHERE request_key IN ($keys)"
-EVENTS_OF_BATCH = "SELECT * FROM label_events FINAL WHERE request_key IN ($keys)"
+_OF_BATCH = "request_key IN ($keys)"
+EVENTS_OF_BATCH = f"SELECT * FROM label_events FINAL WHERE {_OF_BATCH}"
+ATTRIBUTED_OF_BATCH = attributed(_OF_BATCH)
 # ... of one request,
 SPINE_OF_REQUEST = (
     "SELECT * FROM predictions FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
 )
-EVENTS_OF_REQUEST = (
-    "SELECT * FROM label_events FINAL WHERE request_key = {request_key:UInt128} AND request_id = {request_id:String}"
-)
+_OF_REQUEST = "request_key = {request_key:UInt128} AND request_id = {request_id:String}"
+EVENTS_OF_REQUEST = f"SELECT * FROM label_events FINAL WHERE {_OF_REQUEST}"
+ATTRIBUTED_OF_REQUEST = attributed(_OF_REQUEST)
 # ... of the request keys from one to another,
-SPINE_OF_RANGE = "SELECT * FROM predictions FINAL WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128}"
-EVENTS_OF_RANGE = "SELECT * FROM label_events FINAL WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128}"
+_OF_RANGE = "request_key BETWEEN {first:UInt128} AND {last:UInt128}"
+SPINE_OF_RANGE = f"SELECT * FROM predictions FINAL WHERE {_OF_RANGE}"
+EVENTS_OF_RANGE = f"SELECT * FROM label_events FINAL WHERE {_OF_RANGE}"
+ATTRIBUTED_OF_RANGE = attributed(_OF_RANGE)
 # ... of one model, wholly.
 SPINE_OF_MODEL = "SELECT * FROM predictions FINAL WHERE model = {model:String}"
-EVENTS_OF_MODEL = (
-    "SELECT * FROM label_events FINAL "
-    "WHERE request_key IN (SELECT request_key FROM predictions WHERE model = {model:String})"
-)
+_OF_MODEL = "request_key IN (SELECT request_key FROM predictions WHERE model = {model:String})"
+EVENTS_OF_MODEL = f"SELECT * FROM label_events FINAL WHERE {_OF_MODEL}"
+ATTRIBUTED_OF_MODEL = attributed(_OF_MODEL)
 
 
 def fold(

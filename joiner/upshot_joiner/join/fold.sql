@@ -12,7 +12,7 @@ matched AS (
   SELECT
     toString(p.model) AS model, toString(e.name) AS name, p.predicted_at AS predicted_at, p.request_key AS request_key,
     p.request_id AS request_id, toString(p.model_version) AS model_version, p.item_id AS item_id,
-    e.op = 'retract' AS is_retract, e.label_id AS label_id, e.source AS source, e.observed_at AS observed_at,
+    toString(e.op) = 'retract' AS is_retract, toString(e.op) = 'withdrawn' AS is_withdrawn, e.label_id AS label_id, e.source AS source, e.observed_at AS observed_at,
     e.received_at AS received_at,
     tuple(e.observed_at, e.label_id, toString(e.value_kind), e.value_number, e.value_text) AS event
   FROM ($events) AS e
@@ -25,8 +25,9 @@ ranked AS (
     m.*, ifNull(rules.combine, 'last') AS combine,
     if(rules.rule_model IS NULL, 1,
        if(has(rules.priority, m.source), indexOf(rules.priority, m.source), length(rules.priority) + 1)) AS rank,
-    -- A label that came too late leaves the row pending; the row is there all the same, to take an earlier outcome back.
-    NOT (ifNull(rules.reject_late, 0)
+    -- A label that came too late leaves the row pending, and so does one that is attributed no more (attributed.py); the row is
+    -- there all the same, to take an earlier outcome back.
+    NOT m.is_withdrawn AND NOT (ifNull(rules.reject_late, 0)
       AND m.observed_at > m.predicted_at + toIntervalMicrosecond(ifNull(rules.window_us, 0))) AS counts
   FROM matched AS m
   LEFT JOIN rules ON m.model = rules.rule_model AND m.name = rules.rule_name
@@ -37,7 +38,7 @@ per_rank AS (
     countIf(is_retract AND counts) AS retractions,
     maxIf((observed_at, label_id), is_retract AND counts) AS last_retraction,
     arraySort(groupArrayIf(event, NOT is_retract AND counts)) AS sets,
-    max(received_at) AS newest, min(received_at) AS oldest, count() AS seen
+    max(received_at) AS newest, min(received_at) AS oldest, count() + countIf(is_withdrawn) AS seen
   FROM ranked
   GROUP BY model, name, predicted_at, request_key, request_id, model_version, item_id, combine, rank
 ),

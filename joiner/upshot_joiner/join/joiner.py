@@ -22,9 +22,11 @@ from upshot_joiner.clock import EPOCH, Stamper, from_micros, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import StoreError
 from upshot_joiner.join import few, fold, knowledge, orphans, singles
+from upshot_joiner.join.attributed import both
 from upshot_joiner.join.lag import JoinLag
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.keys import Keys
 
 _log = logging.getLogger("upshot.join")
@@ -39,22 +41,28 @@ NOTE_EVERY_S = 5.0
 """How often the progress is written down: what a restart looks up again is what came in this time."""
 
 _ANY_LABEL = "SELECT 1 FROM label_events WHERE request_key IN ($keys) LIMIT 1"
+_ANY_ATTRIBUTED = "SELECT 1 FROM attributed_events WHERE request_key IN ($keys) LIMIT 1"
 _TOUCHED_SINCE = """
 SELECT DISTINCT request_key FROM label_events WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 UNION DISTINCT
 SELECT DISTINCT request_key FROM predictions
 WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC') AND request_key IN (SELECT request_key FROM label_events)
+UNION DISTINCT
+SELECT DISTINCT request_key FROM attributed_events WHERE version > {since:UInt64}
 """
 
 
 class Joiner:
     """Keeps ``outcomes`` equal to the fold of the ledger. ``touched`` may be called from any thread."""
 
-    def __init__(self, store: Store, configs: ConfigStore, stamper: Stamper, changes: ChangedHours) -> None:
+    def __init__(
+        self, store: Store, configs: ConfigStore, stamper: Stamper, changes: ChangedHours, entities: EntityTypes
+    ) -> None:
         self._store = store
         self._configs = configs
         self._stamper = stamper
         self._changes = changes
+        self._entities = entities
         self._lock = threading.Lock()
         self._keys: set[int] = set()
         self._in_hand = 0
@@ -116,8 +124,9 @@ class Joiner:
     def refold(self, model: str) -> int:
         """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
         with self._fold_lock:
+            events = self._events(fold.EVENTS_OF_MODEL, fold.ATTRIBUTED_OF_MODEL)
             return sum(
-                self._write(self._fold_in_sql(fold.SPINE_OF_MODEL, fold.EVENTS_OF_MODEL, {"model": model}, of=shard))
+                self._write(self._fold_in_sql(fold.SPINE_OF_MODEL, events, {"model": model}, of=shard))
                 for shard in self._store.shards
             )
 
@@ -199,19 +208,35 @@ class Joiner:
         keys = Keys(touched)
         if self._store.is_shared:
             self._configs.refresh()  # another process may have put new rules in force
+            self._entities.refresh()  # or have got the first label that names an entity
         if len(keys) <= FEW_KEYS:
-            folded = few.fold_few(self._store, self._configs.get, keys)
+            folded = few.fold_few(self._store, self._configs.get, keys, attributed=self._entities.any)
             self._write(folded.outcomes)
             events = folded.events
-        elif not self._store.query(_ANY_LABEL, keys=keys):
+        elif not self._any_label(keys):
             return  # predictions that nobody has labelled yet: most groups are that
         else:
-            self._write(singles.fold_batch(self._store, keys, self._configs.get, self._fold_batch_in_sql))
+            self._write(self._fold_many(keys))
             events = orphans.events_of_batch(self._store, keys)
         orphans.update(self._store, events, keys)
 
+    def _any_label(self, keys: Keys) -> bool:
+        return bool(self._store.query(_ANY_LABEL, keys=keys)) or self._any_attributed(keys)
+
+    def _any_attributed(self, keys: Keys) -> bool:
+        return self._entities.any and bool(self._store.query(_ANY_ATTRIBUTED, keys=keys))
+
+    def _fold_many(self, keys: Keys) -> pa.Table:
+        if self._any_attributed(keys):
+            return self._fold_batch_in_sql(keys)
+        return singles.fold_batch(self._store, keys, self._configs.get, self._fold_batch_in_sql)
+
     def _fold_batch_in_sql(self, keys: Keys) -> pa.Table:
-        return self._fold_in_sql(fold.SPINE_OF_BATCH, fold.EVENTS_OF_BATCH, {}, keys)
+        events = self._events(fold.EVENTS_OF_BATCH, fold.ATTRIBUTED_OF_BATCH)
+        return self._fold_in_sql(fold.SPINE_OF_BATCH, events, {}, keys)
+
+    def _events(self, of_requests: str, of_entities: str) -> str:
+        return both(of_requests, of_entities) if self._entities.any else of_requests
 
     def _fold_in_sql(
         self, spine: str, events: str, params: dict[str, object], keys: Keys | None = None, of: Store | None = None

@@ -31,7 +31,8 @@ WHERE ({{any_model:Bool}} OR model = '' OR model = {{model:String}}) AND ({{any_
   AND received_at <= fromUnixTimestamp64Micro({{until:Int64}}, 'UTC')
 """
 _PAGE = f"""
-SELECT request_key, request_id, label_id, toString(name), toString(model), received_at FROM ({_WAITING})
+SELECT request_key, request_id, label_id, toString(name), toString(model), received_at, toString(entity_type), entity_id
+FROM ({_WAITING})
 WHERE (toUnixTimestamp64Micro(received_at), request_key, request_id, label_id)
   > ({{after:Int64}}, {{after_key:UInt128}}, {{after_id:String}}, {{after_label:String}})
 ORDER BY received_at, request_key, request_id, label_id LIMIT {{limit:UInt32}}
@@ -45,6 +46,10 @@ FROM ({_WAITING}) GROUP BY of_name ORDER BY count() DESC, of_name
 _EVENTS = """
 SELECT request_key, request_id, label_id, item_id, toString(op), toString(value_kind), value_text, observed_at, toString(source)
 FROM label_events FINAL WHERE request_key IN ($keys)
+"""
+_ENTITY_EVENTS = """
+SELECT entity_key, '', label_id, item_id, toString(op), toString(value_kind), value_text, observed_at, toString(source)
+FROM entity_label_events FINAL WHERE entity_key IN ($keys)
 """
 
 
@@ -101,9 +106,11 @@ class Orphans:
 
     def _described(self, page: Sequence[Sequence[Any]], now: datetime) -> list[dict[str, Any]]:
         events = {}
-        if page:
-            for key, request_id, label_id, *event in self._store.query(_EVENTS, keys=Keys(row[0] for row in page)):
-                events[key, request_id, label_id] = event
+        of_requests, of_entities = [row for row in page if row[1]], [row for row in page if not row[1]]
+        for sql, rows in ((_EVENTS, of_requests), (_ENTITY_EVENTS, of_entities)):
+            if rows:
+                for key, request_id, label_id, *event in self._store.query(sql, keys=Keys(row[0] for row in rows)):
+                    events[key, request_id, label_id] = event
         return [
             _orphan(row, events.get((row[0], row[1], row[2])), max(0.0, (now - row[5]).total_seconds())) for row in page
         ]
@@ -133,10 +140,11 @@ def _cursor(row: Sequence[Any]) -> str:
 
 
 def _orphan(row: Sequence[Any], event: Sequence[Any] | None, age_s: float) -> dict[str, Any]:
-    _, request_id, label_id, name, model, received_at = row
+    _, request_id, label_id, name, model, received_at, entity_type, entity_id = row
     item_id, op, kind, text, observed_at, source = event or ("", None, "", "", None, "")
     return {
         "request_id": request_id,
+        "entity": {entity_type: entity_id} if entity_type else None,
         "item_id": item_id,
         "model": model,
         "name": name,

@@ -29,10 +29,11 @@ _WAITING_OF_RANGE = (
 _COUNT_OF_RANGE = (
     f"SELECT count(), countIf(NOT waiting) FROM ({_EVENTS})".replace("$events", fold.EVENTS_OF_RANGE)
 ).replace("$spine", fold.SPINE_OF_RANGE)
+# Labels of entities are listed under the key of the entity, without a request ID; that is the attributor's part of the list.
 _LISTED_OF_RANGE = """
 SELECT request_key, request_id, label_id
 FROM orphans FINAL
-WHERE waiting AND request_key BETWEEN {first:UInt128} AND {last:UInt128}
+WHERE waiting AND request_id != '' AND request_key BETWEEN {first:UInt128} AND {last:UInt128}
 """
 _LISTED = """
 SELECT request_key, request_id, label_id

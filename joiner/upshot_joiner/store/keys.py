@@ -32,6 +32,12 @@ def request_key(request_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=16).digest(), "big")
 
 
+def entity_key(entity_type: str, entity_id: str) -> int:
+    """The 128-bit key of an entity: a hash, by a function that the store has as well (``store/entities.py`` says it in SQL)."""
+    text = f"{len(entity_type.encode())}:{entity_type}{entity_id}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
+
+
 def content_hash(content: object) -> int:
     """A 128-bit hash that is equal exactly where the content is: types count (1, 1.0 and true differ), key order does not."""
     try:

@@ -10,6 +10,7 @@ from upshot_joiner.store.client import Store
 _TIMES = {
     "predictions": "received_at",
     "label_events": "received_at",
+    "entity_label_events": "received_at",
     "quarantine": "received_at",
     "model_configs": "received_at",
     "writer_repeats": "received_at",
@@ -17,7 +18,7 @@ _TIMES = {
     "hook_history": "received_at",
     "outcomes": "folded_at",
 }
-_VERSIONS = ("progress", "exports", "writers", "hook_bodies")
+_VERSIONS = ("progress", "exports", "writers", "hook_bodies", "attributions", "entity_types")
 
 
 def last_stamp(store: Store, tables: list[str]) -> datetime:

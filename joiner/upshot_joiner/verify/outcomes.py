@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from upshot_joiner.config import ModelConfig
 from upshot_joiner.join import few, fold
+from upshot_joiner.join.attributed import both
 from upshot_joiner.store.client import Store
 
+_ANY_ATTRIBUTED = "SELECT 1 FROM attributed_events LIMIT 1"
 _STORED = """
 SELECT toString(model) AS model, toString(name) AS name, predicted_at, request_key, request_id,
   toString(model_version) AS model_version, item_id, toString(state) AS state, toString(value_kind) AS value_kind, value_number,
@@ -54,7 +56,10 @@ def compare(
 ) -> tuple[int, dict[Identity, Wrong]]:
     """How many outcomes there should be for the request keys from ``first`` to ``last`` (of one model); those that are wrong."""
     params: dict[str, object] = {"first": first, "last": last}
-    expected = fold.fold(store, fold.SPINE_OF_RANGE, fold.EVENTS_OF_RANGE, configs, params)
+    events = (
+        both(fold.EVENTS_OF_RANGE, fold.ATTRIBUTED_OF_RANGE) if store.query(_ANY_ATTRIBUTED) else fold.EVENTS_OF_RANGE
+    )
+    expected = fold.fold(store, fold.SPINE_OF_RANGE, events, configs, params)
     stored = store.arrow(_STORED, params)
     left, right = _in_order(expected, model), _in_order(stored, model)
     if left.equals(right):

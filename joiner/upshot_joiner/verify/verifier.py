@@ -45,6 +45,8 @@ WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128} AND received_at > f
 UNION ALL
 SELECT 1 FROM predictions
 WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128} AND received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+UNION ALL
+SELECT 1 FROM attributed_events WHERE request_key BETWEEN {first:UInt128} AND {last:UInt128} AND version > {since:Int64}
 LIMIT 1
 """
 _DELETE_OUTCOME = """

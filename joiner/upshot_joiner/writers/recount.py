@@ -23,6 +23,7 @@ FROM (
 GROUP BY writer_id, island
 """
 _LABELS = _EVENTS % "label_events"
+_ENTITY_LABELS = _EVENTS % "entity_label_events"
 _REFUSED = _EVENTS % "(SELECT writer_id, assumeNotNull(seq) AS seq, received_at FROM quarantine WHERE seq IS NOT NULL)"
 _REPEATS = """
 SELECT writer_id, run.1, run.2, received_at, received_at
@@ -54,7 +55,7 @@ def numbers_since(store: Store, served: ServedTables, after_us: int) -> Iterator
     for model in served.models():
         for writer_id, first, last, since, until in store.query(_EVENTS % served.table(model), params):
             yield Found(writer_id, first, last, since, until, model=model)
-    for sql in (_LABELS, _REPEATS):
+    for sql in (_LABELS, _ENTITY_LABELS, _REPEATS):
         for row in store.query(sql, params):
             yield Found(*row)
     for writer_id, first, last, since, until in store.query(_REFUSED, params):

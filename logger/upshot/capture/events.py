@@ -114,8 +114,9 @@ class EventEncoder:
         tags: object,
         writer_id: str,
         seq: int,
+        entity: object = None,
     ) -> bytes:
-        """Encode one label event.
+        """Encode one label event. Raises ValueError for an entity of which redaction leaves nothing to find it by.
 
         A missing ``observed_at`` stays missing: stamped here, the same label logged twice would be two labels.
         """
@@ -125,7 +126,8 @@ class EventEncoder:
         plain = self._scalar("label", label_name, value, flags)
         return self._encoded(
             LabelEvent(
-                request_id=c.name(request_id),
+                request_id="" if request_id is None else c.name(request_id),
+                entity=None if entity is None else self._entity(entity, flags),
                 name=label_name,
                 op=op,
                 value=MASK if plain is None and value is not None else plain,
@@ -140,6 +142,13 @@ class EventEncoder:
             ),
             flags,
         )
+
+    def _entity(self, entity: object, flags: Flags) -> dict[str, str]:
+        """Type and ID as predictions have them: under the same rules of redaction, so that a hashed ID is found."""
+        kept = self._convert.texts(entity, "entities", flags)
+        if (entity and not kept) or any(MASK in text for text in kept.values()):
+            raise ValueError("entity is redacted")
+        return kept
 
     def _scalar(self, section: str, name: str, value: object, flags: Flags) -> Any:
         """One number, bool or text. A list or array of exactly one is that one: ``model.predict`` of one row."""

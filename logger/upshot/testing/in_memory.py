@@ -120,8 +120,9 @@ class InMemoryTransport(Transport):
             is_nameless = not event.request_id or not event.model
         else:
             event = msgspec.convert(fields, LabelEvent)
-            identity = (event.request_id, event.label_id or f"content:{_content(event)}")
-            is_nameless = not event.request_id or not event.name
+            of_whom = next(iter((event.entity or {}).items()), ()) or (event.request_id,)
+            identity = (*of_whom, event.label_id or f"content:{_content(event)}")
+            is_nameless = bool(event.request_id) == bool(event.entity) or not event.name
         if is_nameless:
             self._rejected.append(Rejected(kind, fields, "an ID or a name is empty"))
             return "empty"
