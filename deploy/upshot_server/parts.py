@@ -274,7 +274,8 @@ class Parts:
         """Why this server should not be sent traffic; empty when it should."""
         reasons = []
         try:
-            self.store.query("SELECT 1")
+            for shard in self.store.shards:
+                shard.query("SELECT 1")
         except StoreError:
             reasons.append("the store does not answer")
         if self.committer.failing:

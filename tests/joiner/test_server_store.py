@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
 import pyarrow as pa
 import pytest
 
+from tests.faults.proxy import Proxy
 from tests.running_clickhouse import RunningClickHouse
 from upshot_joiner.errors import StoreError, StoreUnavailable
 from upshot_joiner.store.client import Store
@@ -111,3 +113,31 @@ def test_too_many_parts_pass(server_store: Store, fresh: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         server_store.insert(table, row)
     assert refused.value.code == 252
+
+
+def test_an_answer_that_is_lost_after_the_rows_were_stored_makes_no_row_twice(
+    clickhouse: str, server_store: Store, fresh: str
+) -> None:
+    """Fault row F25: the connection is reset when the server has the block; driver or caller send it again, any number of times."""
+    [(database,)] = server_store.query("SELECT currentDatabase()")
+    with Proxy(clickhouse) as proxy:
+        store = Store.open_server(proxy.url, database)
+        for n in range(20):
+            moment = pa.array([n], pa.timestamp("us", "UTC"))
+            refused = pa.table({"code": [fresh], "received_at": moment, "payload": [str(n)]})
+            noted = pa.table(
+                {"task": [f"{fresh}-{n}"], "until_us": pa.array([n]), "version": pa.array([1], pa.uint64())}
+            )
+            for table, rows in (("quarantine", refused), ("progress", noted)):
+                proxy.reset_answers = 1 + n % 2
+                for _ in range(3):
+                    with contextlib.suppress(StoreUnavailable):
+                        store.insert(table, rows)
+                proxy.reset_answers = 0
+                store.insert(table, rows)
+        assert proxy.n_resets >= 40, "the fault must happen"
+        seen = store.query("SELECT count(), uniqExact(payload) FROM quarantine WHERE code = {c:String}", {"c": fresh})
+        assert seen == [(20, 20)]
+        tasks = store.query("SELECT count() FROM progress FINAL WHERE startsWith(task, {t:String})", {"t": f"{fresh}-"})
+        assert tasks == [(20,)]
+        store.close()

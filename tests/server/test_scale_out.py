@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from pydantic import SecretStr
-from starlette.testclient import TestClient
 
 from tests.running import RunningServer
 from tests.running_clickhouse import RunningClickHouse, cluster_of, require_clickhouse
@@ -36,12 +37,17 @@ class ServerHere(RunningServer):
     def start(self) -> None:
         """Open it."""
         settings = Settings(data_dir=self.data, clickhouse=SecretStr(self._clickhouse))
-        self.parts = Parts.open(settings, SystemClock())
-        self.http = TestClient(create_app(self.parts), base_url="http://127.0.0.1")
+        app = create_app(Parts.open(settings, SystemClock()))
+        self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="warning", access_log=False))
+        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
+        self._thread.start()
+        eventually(lambda: self._uvicorn.started, 60)
 
     def end(self) -> None:
         """Close it."""
-        self.parts.close()
+        self.http.close()
+        self._uvicorn.should_exit = True
+        self._thread.join(60)
 
 
 def predictions() -> list[dict[str, Any]]:
