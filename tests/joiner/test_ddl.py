@@ -41,9 +41,9 @@ def test_every_statement_of_the_schema_has_its_form_for_a_cluster(statement: str
     assert "ON CLUSTER" not in plain.local + plain.distributed
     assert " ON CLUSTER `c1`" in keeper.local
     if statement.startswith("CREATE"):
-        assert re.search(r"ENGINE = (Replacing)?MergeTree", plain.local)
+        assert re.search(r"ENGINE = (Replacing|Summing)?MergeTree", plain.local)
         assert re.search(
-            r"ENGINE = Replicated(Replacing)?MergeTree\('/clickhouse/tables/\{uuid\}/\{shard\}', '\{replica\}'",
+            r"ENGINE = Replicated(Replacing|Summing)?MergeTree\('/clickhouse/tables/\{uuid\}/\{shard\}', '\{replica\}'",
             keeper.local,
         )
         assert " AS upshot." in plain.distributed

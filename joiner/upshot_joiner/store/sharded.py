@@ -6,6 +6,7 @@ server, which asks the others (``Distributed`` tables). What is not about reques
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from upshot_joiner.errors import StoreError
+from upshot_joiner.intake.check import EARLIEST_US
 from upshot_joiner.store import ddl
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
@@ -33,6 +35,7 @@ SELECT (SELECT count() FROM system.tables WHERE database = 'system' AND name = '
 _SHARD = """
 CREATE TABLE IF NOT EXISTS shard (number UInt32, of UInt32) ENGINE = ReplacingMergeTree ORDER BY number
 """
+_MOMENT = re.compile(r"fromUnixTimestamp64Micro\((\{\w+:Int64\})\s*, 'UTC'\)")
 _CANNOT_ASSIGN_ALTER = 517
 ALTER_TRIES = 20
 
@@ -57,14 +60,14 @@ class ShardedStore(Store):
     ) -> list[tuple[Any, ...]]:
         """Rows of a SELECT over all shards; with ``keys``, of those of each shard that has some of them, one after the other."""
         if keys is None:
-            return self._everything.query(sql, params)
+            return self._everything.query(_sendable(sql), params)
         found = self._at_owners(keys, lambda shard, of_shard: shard.query(sql, params, of_shard))
         return [row for rows in found for row in rows]
 
     def arrow(self, sql: str, params: Mapping[str, object] | None = None, keys: Keys | None = None) -> pa.Table:
         """The same as an Arrow table."""
         if keys is None:
-            return self._everything.arrow(sql, params)
+            return self._everything.arrow(_sendable(sql), params)
         found = self._at_owners(keys, lambda shard, of_shard: shard.arrow(sql, params, of_shard))
         return pa.concat_tables(found, promote_options="permissive")
 
@@ -91,7 +94,7 @@ class ShardedStore(Store):
         """Change tables on every shard; any other statement runs over all shards."""
         statements = ddl.of_cluster(sql, self._cluster)
         if statements is None:
-            self._everything.command(sql, params, keys)
+            self._everything.command(_sendable(sql), params, keys)
             return
         if statements.distributed and statements.distributed_first:
             self._on_every_shard(statements.distributed, params)
@@ -126,6 +129,12 @@ class ShardedStore(Store):
             if error is not None:
                 raise error
         return [future.result() for future in futures]
+
+
+def _sendable(sql: str) -> str:
+    """ClickHouse sends a constant moment to other servers as a number of seconds in text, and reads it there only if it has nine
+    digits or more. No event is older than 1990; a bound below that means the beginning."""
+    return _MOMENT.sub(rf"fromUnixTimestamp64Micro(greatest(\1, {EARLIEST_US}), 'UTC')", sql)
 
 
 def shard_of(keys: pa.ChunkedArray, n: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
