@@ -225,7 +225,7 @@ class Processes:
 
     def _look(self) -> list[Process]:
         rows = self._home.query(_ALIVE, {"lease_ms": int(LEASE_S * 1000)})
-        self._living = [Process(*row[:7], alive=bool(row[7])) for row in rows]
+        self._living = [Process(*row) for row in rows]
         return self._living
 
     def _finish(self, one: Process) -> None:

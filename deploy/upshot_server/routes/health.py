@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from upshot import __version__
+from upshot_joiner.store.client import Store
 from upshot_server.parts import Parts
 from upshot_server.routes.answers import json_answer
 
@@ -33,7 +34,8 @@ def router(parts: Parts) -> APIRouter:
             {
                 "version": __version__,
                 "now": parts.clock.now(),
-                "store": "embedded",
+                "store": _kind_of(parts.store),
+                "shards": len(parts.store.shards),
                 "requests_to_join": parts.joiner.behind,
                 "entities_to_attribute": parts.attributor.behind,
                 "requests_not_joinable": parts.joiner.failed,
@@ -44,3 +46,9 @@ def router(parts: Parts) -> APIRouter:
         )
 
     return routes
+
+
+def _kind_of(store: Store) -> str:
+    if not store.is_shared:
+        return "embedded"
+    return "cluster" if len(store.shards) > 1 else "server"
