@@ -215,7 +215,7 @@ def test_window_advice_is_of_positives_and_in_words(past: Line, fresh: str) -> N
     assert advice["of"] == "positives"
     assert advice["configured"]["late"] == pytest.approx(0.1)
     assert advice["configured"]["text"].startswith(
-        "A window of 1 d would turn 10.0 % of positives into false negatives ("
+        "A window of 1 d would turn 10 % of positives into false negatives ("
     )
     assert advice["recommended"] == {"0.01": None, "0.05": 3 * 86400.0}
-    assert advice["text"].endswith("3 d is enough to lose at most 5.0 %.")
+    assert advice["text"].endswith("3 d is enough to lose at most 5 %.")

@@ -1,4 +1,4 @@
-"""Routes of the dashboard: four pages and the files they load."""
+"""Routes of the dashboard: five pages and the files they load."""
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
@@ -30,6 +30,12 @@ def model_page(model: str) -> HTMLResponse:
 def writers() -> HTMLResponse:
     """Show the writers."""
     return _page(pages.render_writers())
+
+
+@router.get("/intake")
+def intake() -> HTMLResponse:
+    """Show how far the server is behind, what waits, and what was refused."""
+    return _page(pages.render_intake())
 
 
 @router.get("/requests")

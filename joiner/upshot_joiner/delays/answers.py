@@ -113,4 +113,6 @@ def _spoken(seconds: float) -> str:
 def _percent(share: float) -> str:
     if 0 < share < 0.0005:
         return "<0.1 %"
-    return f"{share * 100:.1f} %" if share else "0 %"
+    if 0.9995 <= share < 1:
+        return ">99.9 %"
+    return f"{share * 100:.1f} %".replace(".0 %", " %")

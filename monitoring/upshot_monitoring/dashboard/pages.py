@@ -17,6 +17,7 @@ __all__ = [
     "STATIC_DIR",
     "plotly_path",
     "render_index",
+    "render_intake",
     "render_model",
     "render_not_found",
     "render_request",
@@ -85,6 +86,11 @@ def render_request(request_id: str) -> str:
 def render_writers() -> str:
     """The writers, and what became of the events they numbered."""
     return _render("writers.html")
+
+
+def render_intake() -> str:
+    """How far the server is behind, what waits for its prediction, and what was refused."""
+    return _render("intake.html")
 
 
 def render_not_found() -> str:

@@ -8,7 +8,7 @@ import { Source } from "./live.js";
 import { section, table, who } from "./story/parts.js";
 import { features, inputs, prediction } from "./story/served.js";
 import { timeline } from "./story/timeline.js";
-import { tell } from "./story/words.js";
+import { fates, reason, tell } from "./story/words.js";
 import { show } from "./values.js";
 import { outcomeState } from "./verdict.js";
 
@@ -27,9 +27,7 @@ function render(story, text, known) {
   );
   const parts = [
     h("p", { class: "lead" }, `${plural(predictions.length, "prediction")}, ${plural(events.length, "label event")}.`),
-    h(
-      "ul",
-      { class: "tale" },
+    tale(
       outcomes.map((one) =>
         h(
           "li",
@@ -47,8 +45,12 @@ function render(story, text, known) {
             {},
             tell(one, events, start.get(JSON.stringify([one.model, one.model_version, one.item_id ?? ""])), clock.now),
           ),
+          one.because?.text
+            ? h("p", { class: "why", "data-part": "because" }, "Why: ", h("bdi", {}, one.because.text), ".")
+            : null,
         ),
       ),
+      outcomes,
     ),
     !predictions.length
       ? empty(
@@ -73,11 +75,12 @@ function render(story, text, known) {
           events.length
             ? table(
                 "Label events",
-                ["Label", "Operation", "Value", "Observed at", "Received at", "Source", "Item", "Label ID"],
+                ["Label", "Operation", "Value", "Counts", "Observed at", "Received at", "Source", "Item", "Label ID"],
                 events.map((one) => [
                   name(one.name),
                   one.op ?? NONE,
                   one.op === "retract" ? NONE : show(one.value, true),
+                  counts(one, outcomes),
                   utc(one.observed_at, true),
                   utc(one.received_at, true),
                   one.source ? name(one.source) : NONE,
@@ -117,6 +120,32 @@ function render(story, text, known) {
     ),
   );
   root.setAttribute("aria-busy", "false");
+}
+
+/** Many outcomes (a slate has one per item and label): those of which something is known first, the rest behind a line to open. */
+const MOST_TOLD = 8;
+function tale(lines, outcomes) {
+  const order = outcomes.map((one, i) => [one.state === "pending" ? 1 : 0, i]).sort(([a, i], [b, j]) => a - b || i - j);
+  const all = order.map(([, i]) => lines[i]);
+  if (all.length <= MOST_TOLD + 2) return h("ul", { class: "tale" }, all);
+  return h(
+    "div",
+    {},
+    h("ul", { class: "tale" }, all.slice(0, MOST_TOLD)),
+    h(
+      "details",
+      { class: "as-table rest" },
+      h("summary", {}, `${plural(all.length - MOST_TOLD, "more outcome")}`),
+      h("ul", { class: "tale" }, all.slice(MOST_TOLD)),
+    ),
+  );
+}
+
+/** Whether an event decided, or why it does not count; of several outcomes that it concerns, each that differs. */
+function counts(event, outcomes) {
+  if (event.waiting) return h("span", { class: "muted" }, "waits for its prediction");
+  const said = fates(event, outcomes).map((one) => (one === "decides" ? "decides" : reason(one)));
+  return said.length ? said.join("; ") : NONE;
 }
 
 /** What each model is known to serve, so that a feature this request lacks can be called absent. */

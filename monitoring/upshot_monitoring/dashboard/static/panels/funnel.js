@@ -1,7 +1,8 @@
 // The label funnel: of all that was logged, what was shown, labelled, matured and exported.
 
-import { empty, follow, h, place, say } from "../dom.js";
+import { empty, follow, h, place, say, select } from "../dom.js";
 import { count, share } from "../format.js";
+import { Source } from "../live.js";
 
 const STEPS = [
   ["logged", "Logged", "predictions received"],
@@ -14,6 +15,41 @@ const STEPS = [
 export function mount(section, context) {
   const body = place(section, "body");
   const list = h("ol", { class: "funnel" });
+  let version = "";
+  let narrowed = null;
+
+  /** The funnel of one version and of the chosen range; of everything, it is in the answer that the page has anyway. */
+  function narrow() {
+    const start = context.rangeStart();
+    if (!version && start === -Infinity) {
+      narrowed?.stop();
+      narrowed = null;
+      show(context.sources.labels.answer ?? {});
+      return;
+    }
+    const query = new URLSearchParams();
+    if (version) query.set("version", version);
+    if (start !== -Infinity) query.set("start", new Date(start).toISOString());
+    const address = `${context.base}/labels?${query}`;
+    if (narrowed) narrowed.turnTo(address);
+    else narrowed = new Source(address).subscribe(show);
+  }
+
+  function offer() {
+    if (version && !context.versions.includes(version)) version = "";
+    const versions = context.versions.map((one) => [one, one]);
+    place(section, "controls").replaceChildren(
+      ...(versions.length > 1
+        ? [
+            select("Version", [["", "all"], ...versions], version, (value) => {
+              version = value;
+              narrow();
+            }),
+          ]
+        : []),
+    );
+    narrow();
+  }
 
   const make = ([, title, meaning]) =>
     h(
@@ -29,7 +65,11 @@ export function mount(section, context) {
       h("div", { class: "bar", "aria-hidden": "true" }, h("div", { class: "bar-fill" })),
     );
 
-  context.sources.labels.subscribe(({ data }) => {
+  context.onVersions.add(offer);
+  context.onRange.add(narrow);
+  context.sources.labels.subscribe((answer) => (narrowed ? null : show(answer)));
+
+  function show({ data }) {
     const steps = data?.funnel;
     if (!steps || !steps.logged) {
       body.replaceChildren(empty("Not yet: no prediction has arrived."));
@@ -48,5 +88,5 @@ export function mount(section, context) {
         node.querySelector(".bar-fill").style.width = `${Math.min(100, (of ?? 0) * 100)}%`;
       },
     );
-  });
+  }
 }

@@ -2,19 +2,51 @@
 
 import { h, name } from "../dom.js";
 import { clock } from "../frame.js";
-import { duration, instant, utc } from "../format.js";
+import { count, duration, instant, utc } from "../format.js";
 import { show } from "../values.js";
 import { who } from "./parts.js";
 
+/** So many items of a slate are told one by one. */
+const MOST_APART = 4;
+
+/** Predictions that one model made of one slate. */
+function together(predictions) {
+  const slates = new Map();
+  for (const one of predictions) {
+    const key = JSON.stringify([one.model, one.model_version, one.predicted_at]);
+    slates.set(key, [...(slates.get(key) ?? []), one]);
+  }
+  return [...slates.values()];
+}
+
+/** A label that came before its prediction waited for it, and perhaps still does. */
+function early(event, story) {
+  if (event.waiting) return h("span", { class: "why" }, " waits for its prediction");
+  const ours = (story.predictions ?? []).filter(
+    (one) => (event.item_id ?? "") === (one.item_id ?? "") && (!event.model || event.model === one.model),
+  );
+  const waited = Math.min(...ours.map((one) => instant(one.received_at) - instant(event.received_at))) / 1000;
+  return waited > 0 && Number.isFinite(waited)
+    ? h("span", { class: "why" }, ` was known first and waited ${duration(waited)} for its prediction`)
+    : null;
+}
+
 function moments(story) {
   const list = [];
-  for (const one of story.predictions ?? [])
-    list.push({
-      at: one.predicted_at,
-      kind: "prediction",
-      words: [h("span", { class: "strong" }, "Predicted "), show(one.prediction, true), " by ", name(who(one))],
-      known: one.received_at,
-    });
+  for (const group of together(story.predictions ?? [])) {
+    const [one] = group;
+    const words =
+      group.length > MOST_APART
+        ? [h("span", { class: "strong" }, `Predicted ${count(group.length)} items`), " by ", name(`${one.model} ${one.model_version}`)]
+        : null;
+    for (const each of words ? [one] : group)
+      list.push({
+        at: each.predicted_at,
+        kind: "prediction",
+        words: words ?? [h("span", { class: "strong" }, "Predicted "), show(each.prediction, true), " by ", name(who(each))],
+        known: each.received_at,
+      });
+  }
   for (const one of story.label_events ?? []) {
     const verb = one.op === "retract" ? "Label retracted: " : "Label set: ";
     list.push({
@@ -26,7 +58,9 @@ function moments(story) {
         name(one.name),
         one.op === "retract" ? null : " = ",
         one.op === "retract" ? null : show(one.value, true),
+        one.item_id ? h("span", { class: "muted" }, " for ", name(one.item_id)) : null,
         one.source ? h("span", { class: "muted" }, " from ", name(one.source)) : null,
+        early(one, story),
       ],
     });
   }

@@ -26,6 +26,29 @@ export function history(outcome, events) {
     .sort((a, b) => (instant(a.received_at) || 0) - (instant(b.received_at) || 0));
 }
 
+/** What became of an event in the outcomes that it concerns: "decides", or the reason why it does not count. */
+export function fates(event, outcomes) {
+  const found = new Set();
+  for (const outcome of outcomes) {
+    if (!outcome.because || !concerns(event, outcome)) continue;
+    const over = outcome.because.overridden?.find((one) => one.label_id === event.label_id);
+    if (over) found.add(over.reason);
+    else if (outcome.because.decided_by?.includes(event.label_id)) found.add("decides");
+  }
+  return [...found];
+}
+
+const NOT_COUNTED = { outranked: "a more trusted source has spoken", late: "it came after the window" };
+const REASONS = {
+  late: "no: after the window",
+  outranked: "no: a more trusted source has spoken",
+  retracted: "no: taken back",
+  no_number: "no: not a number",
+  superseded: "no: another one counts",
+};
+/** A reason of the API in words. */
+export const reason = (code) => (Object.hasOwn(REASONS, code) ? REASONS[code] : String(code).replaceAll("_", " "));
+
 /** A sentence per event, then how the outcome stands. `now` is the server's clock in ms (NaN if not known). */
 export function tell(outcome, events, predictedAt, now) {
   const sentences = [];
@@ -36,6 +59,12 @@ export function tell(outcome, events, predictedAt, now) {
     const when = later >= 1 ? `${inWords(later)} later` : after(time, predictedAt);
     const who = event.source ? ` by ${event.source}` : "";
     const value = event.op === "retract" ? undefined : write(event.value);
+    const over = outcome.because?.overridden?.find((one) => one.label_id === event.label_id)?.reason;
+    if (over === "outranked" || over === "late") {
+      const said = event.op === "retract" ? "A retraction" : value;
+      sentences.push(`${said}${who} ${when} does not count: ${NOT_COUNTED[over]}`);
+      continue;
+    }
     if (event.op === "retract") sentences.push(`Retracted${who} ${when}`);
     else if (current === undefined) sentences.push(`Labelled ${value}${who} ${when}`);
     else sentences.push(`${value === current ? "Said again:" : "Corrected to"} ${value}${who} ${when}`);
