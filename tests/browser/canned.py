@@ -168,6 +168,65 @@ def feature(name: str, kind: str = "numeric", categories: list[str] | None = Non
     }
 
 
+def advice() -> dict[str, Any]:
+    """A window that loses much, one that loses little, and one that nobody was watched for."""
+
+    def window(hours: float, late: float | None) -> dict[str, Any]:
+        spread = {"low": late - 0.01, "high": late + 0.01} if late is not None else {"low": None, "high": None}
+        return {"window_s": hours * 3600, "late": late, **spread, "text": f"A window of {hours:g} h, in words."}
+
+    windows = [window(1, 0.7), window(4, 0.38), window(24, 0.021), window(900, None)]
+    return {
+        "of": "positives",
+        "arrived": 23_100,
+        "needed": 50,
+        "horizon_s": 200_000.0,
+        "windows": windows,
+        "configured": windows[1],
+        "recommended": {"0.01": None, "0.05": 86_400.0},
+        "text": "A window of 4 h would turn 38 % of positives into false negatives (37 % to 39 %). 1 d is enough.",
+    }
+
+
+def orphan(request_id: str, name: str = "late", **fields: Any) -> dict[str, Any]:
+    """One label without a prediction."""
+    known = {"item_id": "", "model": "", "op": "set", "value": 1, "source": "tower", "label_id": f"id of {request_id}"}
+    times = {"observed_at": iso(NOW), "received_at": iso(NOW - timedelta(hours=4)), "age_s": 14_400.0}
+    return {"request_id": request_id, "name": name, **known, **times, **fields}
+
+
+def refused(request_id: str, code: str = "wrong_type", **fields: Any) -> dict[str, Any]:
+    """One refused event."""
+    text = json.dumps({"request_id": request_id, "value": [1]})
+    known = {"kind": "label", "loc": "value", "model": "flights", "writer_id": "", "seq": None, "origin": None}
+    payload = {"payload_text": text, "payload_bytes": len(text), "payload_is_cut": False, "replayed": False}
+    return {"request_id": request_id, "code": code, "received_at": iso(NOW), **known, **payload, **fields}
+
+
+def intake_answers(orphans: list[dict[str, Any]], quarantine: list[dict[str, Any]]) -> Answers:
+    """Both lists with their counts, on one page each."""
+    ages = {"under_1h": 0, "under_1d": len(orphans), "under_7d": 0, "under_30d": 0, "over_30d": 0}
+    names = [
+        {"name": name, "orphans": 1, "ages": ages, "oldest": iso(NOW)} for name in {one["name"]: 1 for one in orphans}
+    ]
+    counts = {"total": len(orphans), "oldest": None, "ages": ages, "names": names}
+    codes = [
+        {"kind": "label", "code": code, "events": sum(one["code"] == code for one in quarantine), "newest": iso(NOW)}
+        for code in {one["code"]: 1 for one in quarantine}
+    ]
+    return {
+        "/v1/orphans": (200, {"orphans": orphans, "next": None, **counts}),
+        "/v1/quarantine": (200, {"refused": quarantine, "next": None, "total": len(quarantine), "codes": codes}),
+    }
+
+
+LAG = {
+    "intake": {"waiting": 0},
+    "join": {"p50_s": 0.21, "p99_s": 0.84, "joined": 120_000, "over_s": 300.0, "waiting": 31, "oldest_waiting_s": 0.4},
+    "roll_ups": {"profiles": 2, "labels": 1},
+}
+
+
 def labels(name: str = "late") -> dict[str, Any]:
     curve = [[60 * 2**i, min(1.0, 1 - math.exp(-(60 * 2**i) / 15_000))] for i in range(12)]
     one = {
@@ -182,6 +241,17 @@ def labels(name: str = "late") -> dict[str, Any]:
         "orphans": 3,
         "delay_s": {"p50": 15_120.0, "p90": 24_960.0, "p99": 41_400.0},
         "delay_curve": curve,
+        "delay_band": [[seconds, max(0.0, share - 0.02), min(1.0, share + 0.02)] for seconds, share in curve],
+        "arrival": {
+            "watched": 113_000,
+            "arrived": 110_400,
+            "followed_s": 200_000.0,
+            "share": 0.977,
+            "low": 0.976,
+            "high": 0.978,
+        },
+        "window_s": 14_400.0,
+        "window_advice": advice(),
     }
     return {
         "labels": [one],
@@ -348,7 +418,7 @@ def flights() -> Answers:
         "difference": {"value": 0.0291, "interval": [0.0218, 0.0364]},
     }
     answers: Answers = {
-        "/v1/status": (200, {"version": "0.1.0", "now": iso(NOW), "store": "chDB"}),
+        "/v1/status": (200, {"version": "0.1.0", "now": iso(NOW), "store": "chDB", "lag": LAG}),
         "/v1/models": (
             200,
             {
@@ -405,7 +475,12 @@ def flights() -> Answers:
     }
     for name, kind, *_ in FEATURES:
         answers[f"{base}/features/{name}"] = (200, feature(name, "numeric" if kind in {"numeric", "score"} else kind))
-    return answers | writers_answers(writers())
+    waiting = [orphan("lost-1"), orphan("lost-2", "cancelled", op="retract", value=None, source="", model="flights")]
+    return (
+        answers
+        | writers_answers(writers())
+        | intake_answers(waiting, [refused("bad-1"), refused("bad-2", "conflict", loc="")])
+    )
 
 
 # One payload per way in that is known to us: tags, attributes, closing script, SVG, template and plotly's own markup.
@@ -483,4 +558,6 @@ def hostile() -> Answers:
         )
         for name in HOSTILE
     ]
-    return answers | writers_answers(named)
+    waiting = [orphan(name, name, source=name, model=name, item_id=name, value=name) for name in HOSTILE]
+    kept = [refused(name, name, loc=name, model=name, kind=name, payload_text=name) for name in HOSTILE]
+    return answers | writers_answers(named) | intake_answers(waiting, kept)

@@ -21,10 +21,12 @@ PAGES = {
     "model": "/models/flights",
     "story": "/requests/flight-1545",
     "writers": "/writers",
+    "intake": "/intake",
     "unknown-model": "/models/unknown",
     "unknown-request": "/requests/unknown",
     "hostile-model": f"/models/{HOSTILE_MODEL}",
     "hostile-writers": "/writers",
+    "hostile-intake": "/intake",
     "hostile-story": f"/requests/{quote(HOSTILE[2], safe='')}",
 }
 
@@ -50,7 +52,7 @@ def test_no_page_scrolls_sideways_in_light_or_dark(canned: Canned, open_page: Op
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["models", "model", "story", "writers"])
+@pytest.mark.parametrize("name", ["models", "model", "story", "writers", "intake"])
 def test_text_stands_out_from_its_background(canned: Canned, open_page: OpenPage, name: str, dark: bool) -> None:
     """WCAG AA: 4.5 to 1, or 3 to 1 for large text."""
     canned.answers.update(flights())
@@ -60,7 +62,7 @@ def test_text_stands_out_from_its_background(canned: Canned, open_page: OpenPage
     assert faint == []
 
 
-@pytest.mark.parametrize("name", ["models", "model", "story", "writers"])
+@pytest.mark.parametrize("name", ["models", "model", "story", "writers", "intake"])
 def test_a_screen_reader_finds_its_way(canned: Canned, open_page: OpenPage, name: str) -> None:
     canned.answers.update(flights())
     shown = open_page(canned.url + PAGES[name])

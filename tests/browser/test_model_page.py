@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.canned import drift, flights, performance
+from tests.browser.canned import drift, flights, labels, performance
 from tests.browser.conftest import Canned, OpenPage
 from tests.waiting import eventually
 
@@ -148,4 +148,36 @@ def test_a_wrong_address_of_a_feature_does_not_break_the_page(canned: Canned, op
     shown = open_page(f"{canned.url}/models/flights")
     shown.page.get_by_role("button", name="humidity").click()
     shown.says(".detail", "Not yet")
+    shown.clean(canned.url)
+
+
+def test_the_delay_curve_has_its_band_and_windows_their_advice(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says("#labels [data-part=advice]", "A window of 4 h would turn 38 % of positives into false negatives")
+    shown.says("#labels [data-part=delays]", "After 2 d 8 h, 97.7 % of predictions have one (97.6 % to 97.8 %).")
+    eventually(lambda: shown.page.locator("#labels .main-svg").count() > 0)
+    traces = shown.page.locator("#labels .plot").evaluate("plot => plot.data.map(t => [t.line.shape, t.fill ?? ''])")
+    assert traces == [["hv", ""], ["hv", "tonexty"], ["hv", ""]]
+    shown.page.locator("#labels .advice summary").click()
+    rows = shown.page.locator("#labels .advice tbody tr").all_inner_texts()
+    assert [" ".join(row.split()) for row in rows] == [
+        "1 h 70.0 % 69.0 % to 71.0 %",
+        "4 h 38.0 % 37.0 % to 39.0 % configured",
+        "1 d 2.1 % 1.1 % to 3.1 % loses at most 5 %",
+        "37 d 12 h \N{EN DASH} \N{EN DASH} not watched for that long yet",
+    ]
+    shown.clean(canned.url)
+
+
+def test_the_funnel_can_be_of_one_version(canned: Canned, open_page: OpenPage) -> None:
+    canned.answers.update(flights())
+    narrowed = {**labels(), "funnel": {"logged": 20_211, "shown": 20_000, "labelled": 1, "matured": 2, "exported": 3}}
+    canned.answers["/v1/models/flights/labels?version=2"] = (200, narrowed)
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says(".funnel", "Logged predictions received 114,212")
+    shown.page.locator("#funnel select").select_option("2")
+    shown.says(".funnel", "Logged predictions received 20,211")
+    shown.page.locator("#funnel select").select_option("")
+    shown.says(".funnel", "Logged predictions received 114,212")
     shown.clean(canned.url)

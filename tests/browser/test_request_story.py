@@ -100,3 +100,44 @@ def test_any_request_id_has_an_address(canned: Canned, open_page: OpenPage, requ
     shown.page.locator("#find").press("Enter")
     shown.says("#story", "2 predictions, 2 label events.")
     assert shown.page.locator("h1 bdi").text_content() == request_id
+
+
+def test_a_story_says_why_and_what_does_not_count(canned: Canned, open_page: OpenPage) -> None:
+    told = json.loads(story("r-3"))
+    for outcome in told["outcomes"]:
+        outcome["because"] = {
+            "rule": "last",
+            "events": 2,
+            "decided_by": ["e-1"],
+            "overridden": [{"label_id": "e-2", "reason": "outranked"}],
+            "text": "last of 2 events; tower outranks airline; matures 2013-10-05 10:40 UTC",
+        }
+    told["label_events"][0]["received_at"] = "2013-10-03T10:39:00Z"  # a minute before the prediction
+    canned.answers["/v1/predictions/r-3"] = (200, told)
+    shown = open_page(f"{canned.url}/requests/r-3")
+    shown.says(".tale", "Why: last of 2 events; tower outranks airline; matures 2013-10-05 10:40 UTC.")
+    shown.says(".tale", "1 by airline five hours later does not count: a more trusted source has spoken.")
+    assert "Corrected" not in shown.text(".tale")
+    shown.says(".timeline", "was known first and waited 1 min")
+    counts = shown.page.locator("#events td[data-label=Counts]").all_inner_texts()
+    assert counts == ["decides", "no: a more trusted source has spoken"]
+    shown.clean(canned.url)
+
+
+def test_a_slate_is_told_item_by_item_and_drawn_as_one(canned: Canned, open_page: OpenPage) -> None:
+    told = json.loads(story("r-4"))
+    [first, _] = told["predictions"]
+    told["predictions"] = [{**first, "item_id": f"i-{n}", "features": {}} for n in range(30)]
+    told["label_events"] = [{**told["label_events"][0], "item_id": "i-7"}, {**told["label_events"][1], "waiting": True}]
+    outcome = told["outcomes"][0]
+    told["outcomes"] = [
+        {**outcome, "item_id": f"i-{n}", **({} if n == 7 else {"state": "pending", "value": None})} for n in range(30)
+    ]
+    canned.answers["/v1/predictions/r-4"] = (200, told)
+    shown = open_page(f"{canned.url}/requests/r-4")
+    shown.says(".timeline", "Predicted 30 items by flights 1")
+    shown.says(".timeline", "for i-7 from tower")
+    shown.says(".timeline", "waits for its prediction")
+    shown.says(".tale li", "flights 1 \N{MIDDLE DOT} i-7")
+    shown.says(".rest summary", "22 more outcomes")
+    shown.clean(canned.url)

@@ -35,6 +35,10 @@ CHUNK_HOURS = 500
 DUTY = 0.33
 """The share of the time that rolling up may take."""
 IDLE_S = 1.0
+LOOK_S = 0.1
+"""Looking for what other processes changed may take so long at every question; beyond,"""
+OTHERS_DUTY = 0.1
+"""this share of the time."""
 
 DELAY_S = "greatest(0, dateDiff('microsecond', predicted_at, first_received_at) / 1e6)"
 BIN = bins.SQL.format(delay_s=DELAY_S)
@@ -91,6 +95,7 @@ class LabelHours:
         self._changes = changes
         self._due: defaultdict[str, set[datetime]] = defaultdict(set)
         self._lock = threading.RLock()
+        self._looked: dict[str, tuple[float, float]] = {}
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         [(newest,)] = store.query("SELECT max(version) FROM label_hours")
@@ -128,8 +133,10 @@ class LabelHours:
     def bring_up_to_date(self, model: str) -> bool:
         """Roll up what is due of a model, unless that is too much to wait for; whether nothing is due any more."""
         self._take()
-        if self._store.is_shared:
+        if self._store.is_shared and self._may_look(model):
+            began = time.monotonic()
             self.reconcile(model)  # another process may have joined labels
+            self._looked[model] = (time.monotonic(), time.monotonic() - began)
         with self._lock:
             due = self._due.get(model)
             if due and self._rows(model, due) <= AT_ONCE_ROWS:
@@ -166,6 +173,11 @@ class LabelHours:
                 _log.exception("rolling up labels failed; trying again")
             took = time.monotonic() - began
             self._closing.wait(max(IDLE_S, took / DUTY - took) if rolled else IDLE_S)
+
+    def _may_look(self, model: str) -> bool:
+        """Looking for what others changed reads two columns of all outcomes: of very many, it is not done at every question."""
+        at, took = self._looked.get(model, (0.0, 0.0))
+        return took < LOOK_S or time.monotonic() - at > took / OTHERS_DUTY
 
     def _rows(self, model: str, hours: set[datetime]) -> int:
         by_hour = self._activity.by_hour(model)

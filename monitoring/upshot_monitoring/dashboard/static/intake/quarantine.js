@@ -1,6 +1,6 @@
 // Refused events: the reason, the place, and what was sent, as text.
 
-import { empty, follow, h, name, select } from "../dom.js";
+import { empty, follow, h, name, say, select } from "../dom.js";
 import { NONE, count, part, utc } from "../format.js";
 import { Pages, unreadable } from "./pages.js";
 
@@ -9,6 +9,8 @@ const COLUMNS = ["Received at", "Reason", "Place", "Model", "Request", "What was
 export function mountQuarantine(body, controls) {
   let chosen = "";
   let offered = "";
+  const again = h("button", { type: "button", class: "quiet", hidden: true, onclick: () => replay() }, "Send these again");
+  const told = h("span", { class: "sub", role: "status" });
   const rows = h("tbody");
   const table = h(
     "div",
@@ -36,9 +38,39 @@ export function mountQuarantine(body, controls) {
     controls.replaceChildren(
       select("Reason", [["", "all"], ...all], chosen, (value) => {
         chosen = value;
+        say(told, "");
+        again.hidden = !chosen;
         pages.turnTo(address());
       }),
+      again,
+      told,
     );
+  }
+
+  /** Send all of the chosen reason through the intake again, page by page; what is taken is listed as taken. */
+  async function replay() {
+    const [kind, code] = JSON.parse(chosen);
+    const sums = { found: 0, replayed: 0 };
+    again.disabled = true;
+    for (let after; ; ) {
+      const response = await fetch("/v1/quarantine/replay", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ kind, code, ...(after ? { after } : {}) }),
+      }).catch(() => null);
+      const page = response?.ok ? await response.json() : null;
+      if (!page) {
+        say(told, "They could not be sent again just now.");
+        break;
+      }
+      sums.found += page.found;
+      sums.replayed += page.replayed;
+      say(told, `${count(sums.replayed)} of ${count(sums.found)} were taken.`);
+      after = page.next;
+      if (!after) break;
+    }
+    again.disabled = false;
+    pages.turnTo(address());
   }
 
   function show(refused, first, code) {
