@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.joiner.test_fold_equals_rule import events, rules
@@ -17,6 +17,7 @@ PREDICTED = datetime(2024, 2, 29, 23, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(events, max_size=7), rules)
 def test_every_event_is_in_one_place_and_the_deciding_one_holds_the_value(
     history: list[Event], label_rules: LabelConfig

@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from upshot_joiner.delays import delay_curve, window_advice
@@ -95,6 +95,7 @@ def test_what_a_window_loses_is_right_in_95_of_100_simulations() -> None:
     assert 0.93 <= held / runs <= 0.97
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=60),
 )
