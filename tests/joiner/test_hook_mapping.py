@@ -188,6 +188,15 @@ def test_a_time_is_read_as_it_is_declared_and_no_other_way(form: str, sent: Any,
         assert found.unmapped == [{"index": 0, "loc": "observed_at", "code": expected}]
 
 
+def test_an_entity_is_named_where_no_request_is_known() -> None:
+    """A request ID, where the body has one, is the more exact of the two."""
+    mapping = {"fields": {"request_id": "request", "entity": {"order": "order"}, "value": "paid"}}
+    found = events(mapped(mapping, [{"order": 17, "paid": True}, {"order": 17, "request": "r", "paid": True}]))
+    assert [(e.request_id, getattr(e, "entity", None)) for e in found] == [("", {"order": "17"}), ("r", None)]
+    assert mapped(mapping, {"paid": True}).unmapped == [{"index": 0, "loc": "request_id", "code": "missing"}]
+    assert mapped({"fields": {"entity": {"order": "order"}, "value": 1}}, {}).unmapped[0]["loc"] == "entity"
+
+
 def test_a_retraction_has_no_value_and_a_number_may_be_an_id() -> None:
     mapping = {"fields": {"request_id": "order", "op": "op", "value": "value", "item_id": "item"}}
     found = events(mapped(mapping, [{"order": 17, "op": "retract", "value": 1, "item": 3}, {"order": 18, "value": 0}]))
