@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.joiner.conftest import Line
+from tests.joiner.conftest import NOW, Line
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.intake.webhooks.hooks import Hooks, Taken
 from upshot_joiner.intake.webhooks.sources import Sources
@@ -61,6 +61,21 @@ def test_a_delivery_becomes_label_events_and_counts_once_when_it_comes_again(
     assert (again.accepted, again.duplicates, again.rejected) == (0, 2, 0)
     assert [event["value"] for event in line.story(f"{fresh}-a")["label_events"]] == [0]
     assert [event["label_id"] for event in line.story(f"{fresh}-b")["label_events"]] == [f"{fresh}:1/1"]
+
+
+def test_a_label_of_an_entity_finds_its_prediction(line: Line, hooks: Hooks, fresh: str) -> None:
+    """The sender knows its order and no request."""
+    line.predict(
+        {"request_id": fresh, "model": fresh, "entities": {"order": f"o-{fresh}"}, "predicted_at": NOW.timestamp()}
+    )
+    line.clock.advance(timedelta(hours=1))
+    hooks.configure(
+        fresh, {**CONFIG, "mapping": {"id": "id", "fields": {"entity": {"order": "order"}, "value": "paid"}}}
+    )
+    content = {"id": 1, "order": f"o-{fresh}", "paid": False}
+    assert deliver(hooks, fresh, content).answer.accepted == 1
+    assert deliver(hooks, fresh, content).answer.duplicates == 1
+    assert [row[3:] for row in line.outcomes(fresh)] == [("labelled", "false")]
 
 
 def test_counts_of_deliveries_balance_over_a_restart(line: Line, hooks: Hooks, fresh: str) -> None:

@@ -8,7 +8,6 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from upshot.wire import LabelEvent
 from upshot_joiner.errors import Place, Problem
 from upshot_joiner.intake.webhooks import standard
 from upshot_joiner.intake.webhooks.expression import Expression
@@ -156,8 +155,6 @@ class Fields(_Section):
     def _labels_something(self) -> Fields:
         if self.request_id is None and not self.entity:
             raise PydanticCustomError("missing", "a label needs `request_id` or `entity`")
-        if self.entity and "entity" not in LabelEvent.__struct_fields__:
-            raise PydanticCustomError("not_supported", "labels of entities are not known here")
         return self
 
 
