@@ -79,6 +79,12 @@ Cluster = Annotated[
 def serve(
     clickhouse: ClickHouse = None,
     cluster: Cluster = None,
+    kafka: Annotated[
+        str | None, typer.Option(envvar="UPSHOT_KAFKA", help="Hand events to Kafka; workers (`upshot work`) store them.")
+    ] = None,
+    kafka_password: Annotated[
+        str | None, typer.Option(envvar="UPSHOT_KAFKA_PASSWORD", help="For SASL; better as the variable.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder for exports and reports [default: upshot-data].")] = None,
     port: Annotated[int | None, typer.Option(help=f"Port to listen on [default: {DEFAULT_PORT}].")] = None,
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
@@ -90,7 +96,14 @@ def serve(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = from_environment(
-        data_dir=data, port=port, host=host, config_file=config, clickhouse=clickhouse, cluster=cluster
+        data_dir=data,
+        port=port,
+        host=host,
+        config_file=config,
+        clickhouse=clickhouse,
+        cluster=cluster,
+        kafka=kafka,
+        kafka_password=kafka_password,
     )
     if not settings.clickhouse_urls:
         _fail("say where the store is: --clickhouse URL, or UPSHOT_CLICKHOUSE_URL (`upshot up` brings its own)")

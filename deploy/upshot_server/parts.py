@@ -44,6 +44,7 @@ from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
 from upshot_joiner.writers.arrivals import Arrivals
 from upshot_monitoring.monitor import Monitor
+from upshot_server.collector import open_receiver
 from upshot_server.settings import Settings
 
 MAX_MODEL_NAME = 256
@@ -125,7 +126,7 @@ class Parts:
                 *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
                 *(entities, attributor.touched),
             )
-            receiver = Receiver(committer)
+            receiver = open_receiver(settings, committer)
             remembered = Remembered(store, clock)
             sources = Sources(store, stamper, os.environ)
             hooks = Hooks(store, stamper, clock, committer, sources, exposed=not settings.is_local)
@@ -226,6 +227,7 @@ class Parts:
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
         self.verifier.close()
+        self.receiver.close()
         self.exporter.close()
         self.pairing.close()
         self.attributor.close()

@@ -30,6 +30,10 @@ class Settings(BaseModel):
     """URLs of ClickHouse servers, a shard each, separated by commas; empty: the store is embedded. May hold passwords."""
     cluster: str = ""
     """What these servers call the cluster of them (``remote_servers``); empty: found out."""
+    kafka: str = ""
+    """Brokers that requests' events are handed to, for workers to store; empty: this process stores them."""
+    kafka_password: SecretStr = SecretStr("")
+    """For SASL."""
     config_file: Path | None = None
     """A YAML file with a ``models:`` section, applied at start."""
 

@@ -89,6 +89,9 @@ class Receiver:
                 refused.append(Refused(index, reason.code, reason.loc, _content(report)))
         return Received(reports, refused)
 
+    def close(self) -> None:
+        """Take no more. What was handed to the writer is the writer's."""
+
     def submit_predictions(
         self, received: Received[CheckedPrediction], origins: Origins | None = None
     ) -> Future[Answer]:

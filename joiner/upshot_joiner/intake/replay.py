@@ -80,7 +80,7 @@ class Replayer:
     """Sends entries of quarantine through a receiver that stores."""
 
     def __init__(self, store: Store, receiver: Receiver, clock: Clock) -> None:
-        self._store = store
+        self._home = store.shards[0]  # where entries are
         self._clock = clock
         self._ways: dict[str, Any] = {
             "prediction": (receiver.decode_predictions, receiver.submit_predictions),
@@ -93,7 +93,7 @@ class Replayer:
         result = Replayed()
         limit = min(wanted.limit, MAX_PAGE)
         by_kind: dict[str, list[_Entry]] = {kind: [] for kind in self._ways}
-        for entry_id, kind, payload, is_cut, received in self._store.query(_ENTRIES, _params(wanted, limit)):
+        for entry_id, kind, payload, is_cut, received in self._home.query(_ENTRIES, _params(wanted, limit)):
             result.found += 1
             result.next = int(entry_id)
             if is_cut:
@@ -134,7 +134,7 @@ class Replayer:
     def _mark(self, entries: Sequence[_Entry]) -> None:
         ids = pa.array([key_bytes(entry.entry_id) for entry in entries], KEY)
         now = pa.array([self._clock.now()] * len(entries), TIME)
-        self._store.insert("quarantine_replayed", pa.table({"entry_id": ids, "replayed_at": now}))
+        self._home.insert("quarantine_replayed", pa.table({"entry_id": ids, "replayed_at": now}))
 
 
 def read_wanted(asked: object) -> tuple[Wanted, bool]:

@@ -118,8 +118,9 @@ class Forwarder(Receiver):
             done.set_exception(_problem(error))
 
     def close(self) -> None:
-        """Send what was handed over, then stop; the producer stays open."""
+        """Send what was handed over, then stop."""
         self._pool.shutdown()
+        self._producer.close(timeout_s=5)
 
     def _finished(self, n_bytes: int) -> None:
         with self._lock:
