@@ -26,7 +26,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from tests.conftest import require
 from tests.waiting import eventually
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 USERS = {"writer": "right-password", "stranger": "other-password"}
 """Who may log in where a password is asked for: ``writer`` may do anything, ``stranger`` nothing."""
 

@@ -80,7 +80,8 @@ def serve(
     clickhouse: ClickHouse = None,
     cluster: Cluster = None,
     kafka: Annotated[
-        str | None, typer.Option(envvar="UPSHOT_KAFKA", help="Hand events to Kafka; workers (`upshot work`) store them.")
+        str | None,
+        typer.Option(envvar="UPSHOT_KAFKA", help="Hand events to Kafka; workers (`upshot work`) store them."),
     ] = None,
     kafka_password: Annotated[
         str | None, typer.Option(envvar="UPSHOT_KAFKA_PASSWORD", help="For SASL; better as the variable.")

@@ -1,0 +1,116 @@
+"""`upshot serve --kafka`: what it acknowledged is in Kafka, whatever happens to it (fault row F15); workers store it."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.running import RunningServer
+from tests.running_kafka import RunningKafka
+from tests.running_worker import RunningWorker
+from tests.waiting import eventually
+from upshot_joiner.store.client import Store
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <(socket|ssl):ResourceWarning"),
+    pytest.mark.timeout(600),
+]
+
+KILLS = 3
+PATIENCE_S = 120
+
+
+class Collector(RunningServer):
+    """A server that hands events to Kafka."""
+
+    def __init__(self, data: Path, clickhouse: str, kafka: str) -> None:
+        super().__init__(data)
+        self._where = ["--clickhouse", clickhouse, "--kafka", kafka]
+
+    def command(self) -> list[str]:
+        """What is run."""
+        serve = [sys.executable, "-m", "upshot_server", "serve", "--data", str(self.data), "--port", str(self.port)]
+        return serve + self._where
+
+
+@pytest.fixture
+def collector(tmp_path: Path, clickhouse: str, own_kafka: RunningKafka) -> Iterator[Collector]:
+    own_kafka.start()
+    for topic in ("upshot.predictions", "upshot.labels", "upshot.dead"):
+        own_kafka.create_topic(topic, partitions=4)
+    running = Collector(tmp_path / "data", clickhouse, own_kafka.address)
+    running.start()
+    yield running
+    running.end()
+
+
+def test_what_a_killed_collector_acknowledged_is_stored_once(
+    collector: Collector, own_kafka: RunningKafka, clickhouse: str, tmp_path: Path, fresh: str
+) -> None:
+    """kill -9 at random moments; its client sends again what was not answered. Loss 0, visible duplicates 0 (F15)."""
+    rng = random.Random(3)
+    acknowledged: set[str] = set()
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        with httpx.Client(base_url=collector.url, timeout=10) as http:
+            while not stop.is_set():
+                ids = [f"{fresh}-{number + i}" for i in range(20)]
+                events = [{"request_id": id_, "model": fresh, "features": {"id": id_}} for id_ in ids]
+                try:
+                    answer = http.post("/v1/predictions", json=events)
+                except httpx.TransportError:
+                    time.sleep(0.05)
+                    continue  # the same again
+                if answer.status_code == 200:
+                    assert answer.json()["accepted"] == 20
+                    acknowledged.update(ids)
+                    number += 20
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(KILLS):
+        before = len(acknowledged)
+        eventually(lambda before=before: len(acknowledged) > before, PATIENCE_S)  # type: ignore[misc]
+        time.sleep(rng.uniform(0, 0.3))
+        collector.kill()
+        collector.start()
+    stop.set()
+    thread.join()
+    worker = RunningWorker(tmp_path / "worker", clickhouse, own_kafka.address)
+    worker.start()
+    store = Store.open_server(clickhouse)
+    try:
+        sql = "SELECT request_id FROM predictions FINAL WHERE model = {m:String}"
+        eventually(
+            lambda: acknowledged <= {request_id for (request_id,) in store.query(sql, {"m": fresh})},
+            PATIENCE_S,
+            every_s=0.5,
+        )
+        seen = [request_id for (request_id,) in store.query(sql, {"m": fresh})]
+        assert len(seen) == len(set(seen))
+    finally:
+        store.close()
+        worker.end()
+    told = eventually(lambda: collector.http.get(f"/v1/predictions/{fresh}-0").json().get("predictions"), PATIENCE_S)
+    assert told[0]["features"] == {"id": f"{fresh}-0"}
+
+
+def test_without_a_broker_nothing_is_acknowledged(collector: Collector, own_kafka: RunningKafka, fresh: str) -> None:
+    """503 with Retry-After, and it goes on by itself when the broker is back."""
+    event = {"request_id": fresh, "model": fresh}
+    assert collector.post("/v1/predictions", event).status_code == 200
+    own_kafka.kill()
+    answer = collector.http.post("/v1/predictions", json=event, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (503, "kafka_unavailable")
+    assert "retry-after" in answer.headers
+    own_kafka.start()
+    eventually(lambda: collector.http.post("/v1/predictions", json=event, timeout=60).status_code == 200, PATIENCE_S)
