@@ -81,9 +81,9 @@ def test_a_store_that_refuses_every_row_puts_none_into_quarantine(
 
     monkeypatch.setattr(line.store, "insert", insert)
     with pytest.raises(Problem) as refused:
-        line.predict(*({"request_id": f"{fresh}-{n}", "model": fresh} for n in range(100)))
+        line.predict(*({"request_id": f"{fresh}-{n}", "model": fresh} for n in range(40)))
     assert refused.value.status == 503
     assert quarantined(line, fresh) == []
     monkeypatch.undo()
-    answer = line.predict(*({"request_id": f"{fresh}-{n}", "model": fresh} for n in range(100)))
-    assert answer.accepted + answer.duplicates == 100
+    answer = line.predict(*({"request_id": f"{fresh}-{n}", "model": fresh} for n in range(40)))
+    assert answer.accepted + answer.duplicates == 40

@@ -420,7 +420,7 @@ class Committer:
     def _store_items(self, items: Sequence[_Item]) -> None:
         """Store some events of a group that was refused, and add them to the answers of their batches."""
         if self._unfinished:
-            self.recover()
+            self._recover_own()
         by_batch: dict[int, list[_Item]] = {}
         for item in items:
             by_batch.setdefault(id(item[0]), []).append(item)
