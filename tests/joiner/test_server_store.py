@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 
@@ -14,6 +15,7 @@ from tests.running_clickhouse import RunningClickHouse
 from upshot_joiner.errors import StoreError, StoreUnavailable
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
+from upshot_server.parts import SCHEMAS
 
 BIG = [1, 2**63, 2**64 - 1, 2**64, 2**127 + 1, 2**128 - 1]
 
@@ -140,4 +142,31 @@ def test_an_answer_that_is_lost_after_the_rows_were_stored_makes_no_row_twice(
         assert seen == [(20, 20)]
         tasks = store.query("SELECT count() FROM progress FINAL WHERE startsWith(task, {t:String})", {"t": f"{fresh}-"})
         assert tasks == [(20,)]
+        store.close()
+
+
+def test_two_that_migrate_a_new_database_at_once_both_succeed_and_nothing_is_left_to_do(clickhouse: str) -> None:
+    """As when several servers are started on an empty cluster."""
+    database = f"upshot_migrated_{os.getpid()}"
+    stores = [Store.open_server(clickhouse, database) for _ in range(2)]
+    errors: list[Exception] = []
+    ready = threading.Barrier(2)
+
+    def migrate(store: Store) -> None:
+        ready.wait()
+        try:
+            for package in SCHEMAS:
+                store.migrate(package)
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=migrate, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [stores[0].migrate(package) for package in SCHEMAS] == [[], []]
+    stores[0].command(f"DROP DATABASE {database} SYNC")
+    for store in stores:
         store.close()
