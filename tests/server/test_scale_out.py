@@ -208,7 +208,7 @@ def test_an_export_is_the_same_bytes_on_every_kind_of_store(kinds: dict[str, lis
 
 
 def test_every_answer_is_that_of_the_embedded_server(kinds: dict[str, list[RunningServer]]) -> None:
-    """Each question about the model, asked of every server. (Not the histograms: their scale is that of the rows that came first.)"""
+    """Each question about the model, asked of every server. Not the histograms: their scale is that of the first rows."""
     story = predictions()[7]["request_id"]
     questions = [
         f"/v1/models/{MODEL}",
