@@ -22,6 +22,7 @@ from upshot_server.routes import (
     cloudevents,
     dashboard,
     exports,
+    feeds,
     health,
     hooks,
     intake,
@@ -60,6 +61,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))
     app.include_router(waiting.router(parts))
+    app.include_router(feeds.router(parts))
     app.include_router(models.router(parts))
     app.include_router(health.router(parts))
     app.include_router(verify.router(parts))

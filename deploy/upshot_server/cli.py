@@ -19,6 +19,7 @@ from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.commands.labels import labels
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
+from upshot_server.feeds_command import feed
 from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 references = typer.Typer(help="What serving is compared with.", no_args_is_help=True)
 app.add_typer(references, name="reference")
+labels.command("feed")(feed)
 app.add_typer(hooks, name="hooks")
 app.add_typer(labels, name="labels")
 
@@ -237,11 +239,16 @@ def export(
     end: Annotated[str | None, typer.Option(help="Predictions made before (RFC 3339 with offset).")] = None,
     as_of: Annotated[str | None, typer.Option(help="Only what was known by then [default: now].")] = None,
     destination: Annotated[str | None, typer.Option(help="Folder below the server's export folder.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where rows are censored: their label feed was silent.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Make a training set and wait for it."""
-    request = {"model": model, "start": start, "end": end, "as_of": as_of, "destination": destination}
+    request: dict[str, Any] = {
+        "model": model, "start": start, "end": end, "as_of": as_of, "destination": destination, "force": force or None,
+    }  # fmt: skip
     with ServerClient(url) as server:
         job = server.post("/v1/exports", {name: value for name, value in request.items() if value is not None})
         found = _wait(server, f"/v1/exports/{job['id']}", "exporting", as_json)

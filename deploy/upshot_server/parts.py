@@ -18,6 +18,9 @@ from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.export.exporter import Exporter
+from upshot_joiner.feed.feeds import Feeds
+from upshot_joiner.feed.records import FeedRecords
+from upshot_joiner.feed.watch import FeedWatch
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
@@ -77,6 +80,8 @@ class Parts:
     pulls: Pulls
     writers: WriterAnswers
     pairing: Pairing
+    feed_watch: FeedWatch
+    feeds: Feeds
     stories: Stories
     orphans: Orphans
     quarantine: Quarantine
@@ -139,6 +144,12 @@ class Parts:
                 Naming(settings.kserve_model, settings.kserve_request_id),
                 Waiting(timedelta(seconds=settings.kserve_wait_s)),
             )
+            # do the labels still come?
+            records = FeedRecords(store)
+            feed_watch = FeedWatch(
+                store, records, configs, clock, stamper, committer.run, activity.by_hour, lambda: joiner.is_far_behind
+            )
+            feeds = Feeds(records, feed_watch, clock, stamper, committer.run)
             # → monitor, story, coverage, export
             monitor = Monitor(
                 store=store,
@@ -194,6 +205,8 @@ class Parts:
             pulls,
             writers,
             pairing,
+            feed_watch,
+            feeds,
             stories,
             orphans,
             quarantine,
@@ -215,6 +228,7 @@ class Parts:
             take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
         pairing.start()
         label_hours.start()
+        feed_watch.start()
         monitor.start()
         exporter.start()
         verifier.start()
@@ -229,6 +243,7 @@ class Parts:
         self.verifier.close()
         self.receiver.close()
         self.exporter.close()
+        self.feed_watch.close()
         self.pairing.close()
         self.attributor.close()
         self.committer.close()
@@ -257,7 +272,7 @@ class Parts:
         before = self.configs.get(model)
         # Between two groups of the writer, so that no group is scored by one configuration and folded by another.
         changed = self.committer.run(lambda: self._put_in_force(model, before, config)).result()
-        if changed and (before.labels != config.labels or before.task != config.task):
+        if changed and (before.fold_rules() != config.fold_rules() or before.task != config.task):
             self.joiner.refold(model)
             self.attributor.attribute_again(model)
         if changed:

@@ -57,6 +57,26 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+FeedDuration = Annotated[Duration, pydantic.Field(ge=timedelta(minutes=10), le=timedelta(days=400))]
+"""Feeds are judged every ten minutes."""
+
+
+class FeedPace(_Section):
+    """So many labels in every stretch of such a length, or the feed is silent."""
+
+    every: FeedDuration
+    at_least: Annotated[int, pydantic.Field(ge=1, le=10**9)] = 1
+
+
+class FeedConfig(_Section):
+    """What is expected of the feed that brings a label; see ``feed/breaker.py``."""
+
+    expect: Literal["learnt", "none"] | FeedPace = "learnt"
+    """``learnt`` from its history, a pace, or nothing."""
+    quiet_after: FeedDuration | None = None
+    """The feed is silent, too, when no label at all came for so long."""
+
+
 class LabelConfig(_Section):
     """How one label's events become an outcome."""
 
@@ -73,6 +93,8 @@ class LabelConfig(_Section):
     """How long before ``observed_at`` such a prediction was made at the earliest; none: as long as ``window``."""
     source_priority: list[str] = []
     """The most trusted source first; a statement of a lesser source counts only while no better one has spoken."""
+    feed: FeedConfig = FeedConfig()
+    """What is expected of the feed: while it is silent, a window that closes gives no default."""
 
 
 class FeatureDriftConfig(_Section):
@@ -127,6 +149,10 @@ class ModelConfig(_Section):
     def label(self, name: str) -> LabelConfig:
         """The rules of a label; defaults where it was never configured."""
         return self.labels.get(name) or LabelConfig()
+
+    def fold_rules(self) -> dict[str, LabelConfig]:
+        """What outcomes depend on: the rules of the labels, without what is expected of their feeds."""
+        return {name: rules.model_copy(update={"feed": FeedConfig()}) for name, rules in self.labels.items()}
 
     def primary(self, seen: list[str]) -> str:
         """The label that performance is about: the configured one, else the first configured, else the first seen."""

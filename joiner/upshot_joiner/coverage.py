@@ -18,6 +18,8 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.delays import answers, watched
 from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.delays.watched import Asked, OfLabel, hour_of
+from upshot_joiner.feed.censored import censored
+from upshot_joiner.feed.records import FeedRecords
 from upshot_joiner.funnel import Exported
 from upshot_joiner.join import activation, orphans
 from upshot_joiner.store.client import Store
@@ -76,6 +78,7 @@ class Coverage:
         self._activity = activity
         self._configs = configs
         self._clock = clock
+        self._feeds = FeedRecords(store)
         self._label_hours = label_hours
         self._exported = Exported(store, served)
 
@@ -110,12 +113,20 @@ class Coverage:
             name: self._served_until(model, moment, asked, served) - until.get(name, 0)
             for name, moment in moments.items()
         }
+        silences = self._feeds.silences(model)
         labels = []
         for name in names:
             rules = config.label(name)
             one = counts.labels.get(name) or OfLabel()
             closed = matured.get(name, matured[""])
-            defaulted = 0 if rules.default is None else max(0, closed - one.matured_labelled - one.matured_retracted)
+            silenced = 0
+            if name in silences and rules.default is not None:
+                silenced = censored(
+                    self._store, model, name, rules, silences[name], now, asked,
+                    table=self._served.table(model) or "", defers=table is not None, served_by_hour=served,
+                )  # fmt: skip
+            known = one.matured_labelled + one.matured_retracted
+            defaulted = 0 if rules.default is None else max(0, closed - known - silenced)
             waiting, oldest = waiting_labels.get(name, (0, None))
             labels.append(
                 {
@@ -123,9 +134,9 @@ class Coverage:
                     "predictions": predictions,
                     "labelled": one.labelled,
                     "defaulted": defaulted,
-                    "pending": max(0, predictions - one.labelled - one.retracted - defaulted),
+                    "pending": max(0, predictions - one.labelled - one.retracted - defaulted - silenced),
                     "retracted": one.retracted,
-                    "censored": 0,
+                    "censored": silenced,
                     "matured": closed,
                     "coverage": (one.matured_labelled + defaulted) / closed if closed else None,
                     "orphans": waiting,

@@ -12,6 +12,7 @@ from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.config import ConfigStore, ModelConfig
 from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.errors import Problem
+from upshot_joiner.feed.records import FeedRecords
 from upshot_joiner.intake.check import scalar_from_parts
 from upshot_joiner.join import fold
 from upshot_joiner.join.activation import SHOWN
@@ -19,6 +20,7 @@ from upshot_joiner.join.attributed import both
 from upshot_joiner.join.attributor import original_label_id
 from upshot_joiner.join.because import because
 from upshot_joiner.join.rule import Event, Outcome, at
+from upshot_joiner.join.silence import NEVER
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import request_key
 from upshot_joiner.store.rows import features_of
@@ -45,6 +47,7 @@ class Stories:
         self._configs = configs
         self._clock = clock
         self._entities = entities
+        self._feeds = FeedRecords(store)
 
     def tell(self, request_id: str) -> dict[str, Any]:
         """Predictions, label events and outcomes of a request; a 404 :class:`Problem` when neither kind of event is known.
@@ -97,6 +100,7 @@ class Stories:
         events: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
         now = self._clock.now()
+        silences = {model: self._feeds.silences(model) for model in configs}
         outcomes = []
         for one in predictions:
             identity = _identity(one)
@@ -111,7 +115,8 @@ class Stories:
                     value = scalar_from_parts(row["value_kind"], row["value_text"])
                     outcome = Outcome(row["state"], value, row["observed_at"])
                 if counts:  # nobody could answer what was never shown: its silence is no default
-                    outcome = at(outcome, one["predicted_at"], rules, now)
+                    silence = silences[one["model"]].get(name, NEVER)
+                    outcome = at(outcome, one["predicted_at"], rules, now, silence)
                 of_outcome = [_event(event) for event in events if event["name"] == name and _concerns(event, one)]
                 why = because(of_outcome, one["predicted_at"], rules, outcome, counts=counts)
                 outcomes.append(

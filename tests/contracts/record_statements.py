@@ -149,6 +149,13 @@ def main(folder: Path, canary: str) -> None:
         ):  # fmt: skip
             answer = http.get(path + question)
             assert answer.status_code < 500, (question, answer.text)
+        feed = f"{path}/labels/{canary}/feed"
+        opened = {"action": "open", "since": start.isoformat(), "reason": canary}
+        assert http.post(feed, json=opened).json()["state"] == "open"
+        assert http.get(f"{path}/labels").json()["labels"][0]["feed"]["changes"][0]["reason"] == canary
+        assert http.get(f"{path}/performance?label={canary}").status_code == 200
+        assert http.post("/v1/exports", json={"model": canary}).status_code == 409
+        assert http.post(feed, json={"action": "void", "since": start.isoformat()}).json()["state"] == "closed"
         assert http.get(f"/v1/predictions/{canary}1").status_code == 200
         id_ = http.post("/v1/exports", json={"model": canary}).json()["id"]
         while http.get(f"/v1/exports/{id_}").json()["status"] in ("queued", "running") and time.monotonic() < deadline:

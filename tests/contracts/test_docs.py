@@ -38,6 +38,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
     from upshot_server.routes import (
         cloudevents,
         exports,
+        feeds,
         health,
         hooks,
         intake,
@@ -63,6 +64,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         models,
         monitoring,
         exports,
+        feeds,
         health,
         verify,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from sklearn import metrics as sk
 
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
+from upshot_joiner.feed.records import FeedRecords
+from upshot_joiner.join.silence import Change
 from upshot_monitoring.performance.answers import Asked
 from upshot_monitoring.performance.binary import BinarySums, add, metrics
 from upshot_monitoring.performance.score_bins import above_threshold, decile
@@ -361,3 +364,37 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
     np.testing.assert_array_equal(parts.counts, whole.counts)
     assert (decile(whole.bins) == 9).sum() > 0
     assert above_threshold(whole.bins).any()
+
+
+def test_hours_of_a_silence_are_in_no_metric(flywheel: Flywheel) -> None:
+    """Their labels are a biased sample: they are in ``so_far``; rows without one are censored, and lower the coverage."""
+    flywheel.configure(labels=LABELS)
+    p, y = scores_and_labels(4_800, -0.5)
+    ids = serve_scores(flywheel, p)  # 100 an hour
+    positive = [i for i, v in zip(ids, y, strict=True) if v]
+    flywheel.label(dict.fromkeys(positive, 1))
+    flywheel.roll()
+    whole = flywheel.monitor.performance(flywheel.model, Asked())["overall"]
+    assert (whole["censored"], whole["coverage"]) == (0, 1.0)
+    # Windows of a day that closed from 36 h to 40 h: the predictions of hours 12 to 15.
+    silent = Change("open", START + 36 * HOUR, START + 40 * HOUR, "operator", "")
+    FeedRecords(flywheel.store).append(flywheel.model, "y", silent, flywheel.stamper, lambda store: _done(store()))
+    answer = flywheel.monitor.performance(flywheel.model, Asked(window=HOUR))
+    overall = answer["overall"]
+    known = [k for k in range(4_800) if not 1_200 <= k < 1_600]
+    unlabelled = 400 - int(y[1_200:1_600].sum())
+    assert (overall["censored"], overall["matured"], overall["rows"]) == (unlabelled, 4_800, 4_800)
+    assert overall["defaulted"] == len(known) - int(y[known].sum())
+    assert overall["coverage"] == pytest.approx((4_800 - unlabelled) / 4_800)
+    assert overall["metrics"]["base_rate"] == pytest.approx(y[known].mean())
+    assert overall["metrics"]["roc_auc"] == pytest.approx(sk.roc_auc_score(y[known], p[known]), abs=1e-4)
+    hours = [(window["censored"] > 0, bool(window["metrics"])) for window in answer["windows"][10:18]]
+    assert hours == [(False, True)] * 2 + [(True, False)] * 4 + [(False, True)] * 2
+    rows = flywheel.monitor.performance(flywheel.model, Asked(segment="tags.channel"))["overall"]
+    assert rows["censored"] == unlabelled
+
+
+def _done(change: Change) -> Future[Change]:
+    done: Future[Change] = Future()
+    done.set_result(change)
+    return done

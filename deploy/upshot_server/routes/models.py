@@ -42,7 +42,11 @@ def router(parts: Parts) -> APIRouter:
     def get_labels(model: str, version: Version = None, start: Moment = None, end: Moment = None) -> Response:
         """How far the labels of a model have come; of one version, or of predictions of whole hours from ``start`` to ``end``."""
         known(model)
-        return json_answer(parts.coverage.labels(model, Asked(version, moment(start, "start"), moment(end, "end"))))
+        answer = parts.coverage.labels(model, Asked(version, moment(start, "start"), moment(end, "end")))
+        feeds = parts.feeds.of_model(model, [label["name"] for label in answer["labels"]])
+        for label in answer["labels"]:
+            label["feed"] = feeds[label["name"]]
+        return json_answer(answer)
 
     @routes.get("/v1/models/{model:path}/traffic", tags=["models"], summary="Predictions over time")
     def get_traffic(

@@ -22,6 +22,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Problem, StoreError, unknown_model
 from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.export.training_set import TrainingSet
+from upshot_joiner.feed.records import FeedRecords, intervals
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.entities import EntityTypes
@@ -86,6 +87,7 @@ class Exporter:
         self._owner = owner
         self._wait_for_others = wait_for_others
         self._entities = entities
+        self._feeds = FeedRecords(store)
         self._lock = threading.Lock()
         self._closing = False
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -141,6 +143,8 @@ class Exporter:
         barrier = self._barrier().result()
         self._wait_for_others(min(barrier, request.as_of) if request.as_of else barrier)
         self._learn()
+        if not request.force:
+            self._refuse_if_censored(request.fixed_as_of(request.as_of or barrier))
         with self._lock:
             id_ = uuid.uuid4().hex
             location = (self._folder / (request.destination or id_)).absolute()
@@ -217,9 +221,7 @@ class Exporter:
         try:
             if folder.exists():
                 shutil.rmtree(folder)
-            config = self._configs.as_of(job.request.model, job.request.as_of or self._clock.now())
-            writer = TrainingSet(self._store, self._served, config, job.request, attributed=self._entities.any)
-            manifest = writer.write(folder, lambda share: self._progress(id_, share))
+            manifest = self._training_set(job.request).write(folder, lambda share: self._progress(id_, share))
             done = replace(job, status="done", progress=1.0, manifest=manifest)
         except (StoreError, OSError) as error:
             _log.exception("export %s failed", id_)
@@ -232,6 +234,37 @@ class Exporter:
             done = replace(job, status="failed", error="The export could not be made; see the server's log.")
         with self._lock:
             self._keep(done)
+
+    def _training_set(self, request: ExportRequest) -> TrainingSet:
+        as_of = request.as_of or self._clock.now()
+        config = self._configs.as_of(request.model, as_of)
+        return TrainingSet(
+            self._store,
+            self._served,
+            config,
+            request,
+            attributed=self._entities.any,
+            silences=self._feeds.silences_as_of(request.model, as_of),
+        )
+
+    def _refuse_if_censored(self, request: ExportRequest) -> None:
+        """A 409 :class:`Problem` while the range holds rows whose outcome a silent feed left open."""
+        silences = self._feeds.silences_as_of(request.model, request.as_of or self._clock.now())
+        if not silences:
+            return
+        censored = {name: count for name, count in self._training_set(request).censored().items() if count}
+        if censored:
+            raise Problem(
+                409,
+                "label_feed_silent",
+                f"At least {sum(censored.values()):,} rows of this range are censored: their window closed while the feed of their "
+                "label was silent. Wait for the labels, declare the silence void, or export them as censored with force.",
+                [{"loc": f"labels.{name}", "code": "silent"} for name in censored],
+                extra={
+                    "censored": censored,
+                    "silences": {name: intervals(silences[name]) for name in censored},
+                },
+            )
 
     def _progress(self, id_: str, share: float) -> None:
         with self._lock:

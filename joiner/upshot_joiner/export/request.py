@@ -34,6 +34,8 @@ class ExportRequest(BaseModel):
     format: Literal["parquet"] = "parquet"
     destination: Annotated[str, AfterValidator(_folder)] | None = None
     """A folder below the server's export folder; none: the export's own ID."""
+    force: bool = False
+    """Export also where rows are censored, because their label's feed was silent; the manifest says so."""
 
     def fixed_as_of(self, moment: datetime) -> ExportRequest:
         """The same request with its moment fixed."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,9 @@ from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.intake.check import EARLIEST_US, LATEST_US, scalar_parts
 from upshot_joiner.join import activation
 from upshot_joiner.join.attributed import attributed_as_of, both
+from upshot_joiner.join import silence as silent
 from upshot_joiner.join.fold import FOLD, rule_parameters
+from upshot_joiner.join.silence import NEVER, Silence
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import KINDS, ServedTables
 
@@ -33,6 +35,8 @@ ROWS_PER_CHUNK = 100_000
 ROWS_PER_GROUP = 65_536
 ROWS_PER_PART = 16 * ROWS_PER_GROUP
 MANIFEST_VERSION = 1
+ENOUGH_CHUNKS = 10
+"""When so many, of rows whose windows closed in a silence, held a censored one, no more are looked at to refuse an export."""
 
 _WHERE = """
 received_at <= fromUnixTimestamp64Micro({as_of:Int64}, 'UTC')
@@ -91,8 +95,16 @@ class TrainingSet:
     """Writes one export. ``request.as_of`` must be fixed, and everything stamped up to it stored."""
 
     def __init__(
-        self, store: Store, served: ServedTables, config: ModelConfig, request: ExportRequest, *, attributed: bool
+        self,
+        store: Store,
+        served: ServedTables,
+        config: ModelConfig,
+        request: ExportRequest,
+        *,
+        attributed: bool,
+        silences: Mapping[str, Silence] | None = None,
     ) -> None:
+        """``silences``: when the feeds of labels were silent, as was known at the moment of the request."""
         if request.as_of is None:
             raise ValueError("as_of must be fixed before an export is written")
         self._store = store
@@ -101,6 +113,7 @@ class TrainingSet:
             served.refresh()
         self._config = config
         self._request = request
+        self._silences = silences or {}
         self._table = served.table(request.model) or ""
         self._events = _EVENTS_WITH_ATTRIBUTED if attributed else _EVENTS
         """The ledger; with what labels of entities were attributed to, where there are any."""
@@ -247,7 +260,13 @@ class TrainingSet:
         matures_at = f"s.predicted_at + toIntervalMicrosecond({window_us})"
         closed = f"{matures_at} <= fromUnixTimestamp64Micro({{as_of:Int64}}, 'UTC')"
         unknown = f"(isNull({alias}.state) OR {alias}.state = 'pending')"
-        defaulted = f"({unknown} AND {closed})" if defaults is not None else "false"
+        silence = self._silences.get(label.name, NEVER) if defaults is not None else NEVER
+        censored = "false"
+        if silence.stretches:
+            during = silent.closes_in("toUnixTimestamp64Micro(s.predicted_at)", f"_{number}")
+            censored = f"({unknown} AND {closed} AND {during})"
+            selection.params |= silent.parameters(silence, label.rules.window, f"_{number}")
+        defaulted = f"({unknown} AND {closed} AND NOT {censored})" if defaults is not None else "false"
         kind, number_, text = scalar_parts(defaults)
         text_place = selection.text(text)
         value = (
@@ -263,11 +282,54 @@ class TrainingSet:
             columns.direct(
                 selection,
                 f"label_state__{label.name}",
-                f"multiIf({defaulted}, 'defaulted', {unknown}, 'pending', assumeNotNull({alias}.state))",
+                f"multiIf({defaulted}, 'defaulted', {censored}, 'censored', {unknown}, 'pending', "
+                f"assumeNotNull({alias}.state))",
                 pa.string(),
             ),
             columns.direct(selection, f"label_observed_at__{label.name}", f"{alias}.observed_at", columns.TIME),
         ]
+
+    def _silence_of(self, states: dict[str, Counter[str]]) -> dict[str, Any]:
+        """``silences``: by label, when its feed was silent, where that left rows without an outcome; nothing otherwise."""
+        found = {
+            name: [{"since": _text(one.since), "until": _text(one.until)} for one in self._silences[name].stretches]
+            for name, counts in states.items()
+            if counts["censored"]
+        }
+        return {"silences": found} if found else {}
+
+    def censored(self) -> Counter[str]:
+        """Rows of the range that are censored, by label; of very many, at least so many. Looks at rows whose windows closed in a
+        silence only."""
+        found: Counter[str] = Counter()
+        looked_at = 0
+        if not self._table or not self._silences:
+            return found
+        self._leave_out_what_was_not_shown()
+        labels = [
+            Label(name, self._config.label(name), set())
+            for name in self._silences
+            if self._config.label(name).default is not None
+        ]
+        for label in labels:
+            for low, high in self._silences[label.name].micros(label.rules.window):
+                selection = Selection()
+                [_, state, _] = self._label_columns(selection, 0, label)
+                within = {
+                    **self._range,
+                    "start": max(low, self._range["start"]),
+                    "end": min(high, self._range["end"]),
+                }
+                if within["start"] >= within["end"]:
+                    continue
+                for start, end in _chunks(self._store.query(_HOURS % self._rows, within)):
+                    chunk = self._chunk(selection, [label], max(start, within["start"]), min(end, within["end"]))
+                    states = _one_array(state.build(chunk), state.type)
+                    found[label.name] += pc.sum(pc.equal(states, "censored")).as_py() or 0
+                    looked_at += 1
+                    if looked_at >= ENOUGH_CHUNKS and found.total():
+                        return found
+        return found
 
     def _facts(self) -> dict[str, Any]:
         """What the range holds as of the moment: found by one pass over it, so that the columns depend on nothing else."""
@@ -332,6 +394,7 @@ class TrainingSet:
             "primary_label": primary,
             "states": dict(sorted(states.get(primary, Counter()).items())),
             "labels": {name: dict(sorted(counts.items())) for name, counts in states.items()},
+            **self._silence_of(states),
             "columns": [{"name": one.name, "type": str(one.type)} for one in schema],
             "files": files,
         }

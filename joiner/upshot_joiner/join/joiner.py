@@ -121,6 +121,11 @@ class Joiner:
             _log.info("looking up the outcomes of %d requests again", len(keys))
             self.touched(keys, since)
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether labels that came minutes ago may not be joined yet."""
+        return self.behind > MAX_BATCH_KEYS
+
     def refold(self, model: str) -> int:
         """Fold a whole model anew, after its label rules changed; returns the number of outcomes written."""
         with self._fold_lock:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from upshot.wire import Scalar
 from upshot_joiner.config import LabelConfig
+from upshot_joiner.join.silence import NEVER, Silence
 
 State = Literal["pending", "labelled", "defaulted", "retracted", "censored"]
 
@@ -64,10 +65,14 @@ def fold(events: Iterable[Event], predicted_at: datetime, rules: LabelConfig) ->
     return Outcome("retracted" if retracted else "pending")
 
 
-def at(outcome: Outcome, predicted_at: datetime, rules: LabelConfig, now: datetime) -> Outcome:
-    """The outcome at a moment: a window that closed without a label gives the default, where there is one."""
-    if outcome.state == "pending" and rules.default is not None and predicted_at + rules.window <= now:
-        return Outcome("defaulted", rules.default)
+def at(
+    outcome: Outcome, predicted_at: datetime, rules: LabelConfig, now: datetime, silence: Silence = NEVER
+) -> Outcome:
+    """The outcome at a moment: a window that closed without a label gives the default, where there is one; but a window that
+    closed while the label's feed was silent (as known at that moment) says nothing, and the row is censored."""
+    closes = predicted_at + rules.window
+    if outcome.state == "pending" and rules.default is not None and closes <= now:
+        return Outcome("censored") if silence.covers(closes) else Outcome("defaulted", rules.default)
     return outcome
 
 

@@ -16,6 +16,7 @@ _TIMES = {
     "writer_repeats": "received_at",
     "writer_reports": "received_at",
     "hook_history": "received_at",
+    "label_feed_changes": "received_at",
     "outcomes": "folded_at",
 }
 _VERSIONS = ("progress", "exports", "writers", "hook_bodies", "attributions", "entity_types")

@@ -10,6 +10,9 @@ from typing import Any, Generic
 from upshot_joiner.clock import EPOCH, Clock
 from upshot_joiner.config import ConfigStore, LabelConfig, ModelConfig
 from upshot_joiner.errors import Problem
+from upshot_joiner.feed.records import FeedRecords
+from upshot_joiner.join import silence as silent
+from upshot_joiner.join.silence import NEVER, Silence
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup
@@ -30,13 +33,17 @@ _RANGE = """
 predicted_at >= toDateTime64({start:DateTime('UTC')}, 6, 'UTC') AND predicted_at < toDateTime64({end:DateTime('UTC')}, 6, 'UTC')
 AND toStartOfHour(predicted_at) >= {start:DateTime('UTC')} AND toStartOfHour(predicted_at) < {end:DateTime('UTC')}
 """
+# An hour counts as silent when any of its windows closed in a silence: the labels that it has are a biased sample, as those of an
+# open hour are.
 _BY_SLOT = """
-SELECT {segment} AS segment_value, model_version, slot, is_matured, {sums} FROM (
+SELECT {segment} AS segment_value, model_version, slot, is_matured, is_silent, {sums} FROM (
   SELECT *, toUInt32(intDiv(toUInt32(hour) - toUInt32({{start:DateTime('UTC')}}), {{window_s:UInt32}})) AS slot,
-    hour < {{matured_until:DateTime('UTC')}} AS is_matured
+    hour < {{matured_until:DateTime('UTC')}} AS is_matured,
+    is_matured AND arrayExists((since, until) -> (toInt64(hour) + 3600) * 1000000 > since AND toInt64(hour) * 1000000 < until,
+      {{silent_since:Array(Int64)}}, {{silent_until:Array(Int64)}}) AS is_silent
   FROM ({hours})
 ) AS p
-GROUP BY segment_value, model_version, slot, is_matured
+GROUP BY segment_value, model_version, slot, is_matured, is_silent
 """
 
 
@@ -46,6 +53,8 @@ class _Part(Generic[Sums]):
     version: str
     slot: int
     matured: bool
+    silent: bool
+    """Windows closed while the label's feed was silent."""
     sums: Sums
 
 
@@ -69,6 +78,7 @@ class Performance:
         self._served = served
         self._configs = configs
         self._clock = clock
+        self._feeds = FeedRecords(store)
 
     def answer(self, model: str, asked: Asked) -> dict[str, Any]:
         """The answer of design §3.6, with the parts of open windows apart; see docs. Raises :class:`Problem`."""
@@ -80,7 +90,10 @@ class Performance:
         matured_until = max(EPOCH + HOUR, _floor(now - rules.window, HOUR))
         segment = parse_segment(asked.segment, self._served.features(model)) if asked.segment else None
         task = task_of(config, rules)
-        parts = self._parts(model, config, label, task, start, end, window, matured_until, asked.version, segment)
+        silence = NEVER if rules.default is None else self._feeds.silences(model).get(label, NEVER)
+        parts = self._parts(
+            model, config, label, task, start, end, window, matured_until, silence, asked.version, segment
+        )
         wanted = config.performance.metrics
         answer: dict[str, Any] = {
             "label": label,
@@ -160,6 +173,7 @@ class Performance:
         end: datetime,
         window: timedelta,
         matured_until: datetime,
+        silence: Silence,
         version: str | None,
         segment: Segment | None,
     ) -> list[_Part[Any]]:
@@ -174,6 +188,7 @@ class Performance:
             "end": end,
             "window_s": int(window.total_seconds()),
             "matured_until": matured_until,
+            **silent.parameters(silence, config.label(label).window),
         }
         where = ""
         if version is not None:
@@ -187,25 +202,37 @@ class Performance:
             hours = f"SELECT * FROM ({statement.sql}) WHERE true {where}"
         sql = _BY_SLOT.format(sums=task.sql, hours=hours, segment="''" if segment is None else "segment")
         return [
-            _Part(row["segment_value"], row["model_version"], row["slot"], bool(row["is_matured"]), task.read(row))
+            _Part(
+                row["segment_value"],
+                row["model_version"],
+                row["slot"],
+                bool(row["is_matured"]),
+                bool(row["is_silent"]),
+                task.read(row),
+            )
             for row in self._store.arrow(sql, params).to_pylist()
         ]
 
     def _say(
         self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
     ) -> dict[str, Any]:
-        matured, every = task.add(part.sums for part in parts if part.matured), task.add(part.sums for part in parts)
+        matured = task.add(part.sums for part in parts if part.matured and not part.silent)
+        silenced = task.add(part.sums for part in parts if part.silent)
+        every = task.add(part.sums for part in parts)
         counts, all_counts = matured.group_rows, every.group_rows
         has_default = rules.default is not None
-        labelled, defaulted = int(counts[0] + counts[1]), int(counts[2]) if has_default else 0
+        defaulted, censored = int(counts[2]) if has_default else 0, int(silenced.group_rows[2])
+        labelled = int(counts[0] + counts[1] + silenced.group_rows[0] + silenced.group_rows[1])
+        closed = int(matured.rows) + int(silenced.rows)
         answer: dict[str, Any] = {
             "rows": int(every.rows),
-            "matured": int(matured.rows),
+            "matured": closed,
             "labelled": int(all_counts[0] + all_counts[1]),
             "defaulted": defaulted,
-            "pending": int(all_counts[2]) - defaulted,
+            "censored": censored,
+            "pending": int(all_counts[2]) - defaulted - censored,
             "retracted": int(all_counts[3]),
-            "coverage": (labelled + defaulted) / int(matured.rows) if matured.rows else None,
+            "coverage": (labelled + defaulted) / closed if closed else None,
             **task.metrics(matured, has_default).describe(wanted),
             "estimated": {},
         }

@@ -10,7 +10,10 @@ import numpy as np
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Problem
+from upshot_joiner.feed.records import FeedRecords
 from upshot_joiner.join import activation
+from upshot_joiner.join import silence as silent
+from upshot_joiner.join.silence import NEVER
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance.delong import delong, difference_error
@@ -29,6 +32,7 @@ FROM (
   FROM (
     SELECT request_key, request_id, item_id, model_version, assumeNotNull(score) AS score FROM {table} FINAL
     WHERE model_version IN ({{a:String}}, {{b:String}}) AND isFinite(ifNull(score, nan)) AND {range} AND {counts}
+      AND NOT {silent}
   ) AS p
   LEFT JOIN (
     SELECT request_key, request_id, item_id, model_version, state, value_number, value_text FROM outcomes FINAL
@@ -57,6 +61,7 @@ class Comparison:
         self._served = served
         self._configs = configs
         self._clock = clock
+        self._feeds = FeedRecords(store)
 
     def answer(
         self,
@@ -67,7 +72,8 @@ class Comparison:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> dict[str, Any]:
-        """AUC of both with 95 % intervals, and the paired difference b - a; on matured, labelled rows that both scored.
+        """AUC of both with 95 % intervals, and the paired difference b - a; on matured, labelled rows that both scored, less
+        those whose windows closed while the label's feed was silent.
 
         ``values`` and ``difference`` hold None where the pairs do not allow an AUC. Raises a 422 :class:`Problem` for a model
         that is not binary.
@@ -84,13 +90,16 @@ class Comparison:
             table=table,
             range=_RANGE,
             counts=activation.counts(_RANGE),
+            silent=silent.closes_in("toUnixTimestamp64Micro(predicted_at)"),
             max_pairs=MAX_PAIRS,
             positive="toUInt8(o.value_text = {positive_text:String})"
             if isinstance(positive, str)
             else "toUInt8(ifNull(o.value_number = {positive_number:Float64}, o.value_text = {positive_text:String}))",
         )
         until = matured if end is None else min(matured, end)
+        silence = NEVER if rules.default is None else self._feeds.silences(model).get(label, NEVER)
         params = {
+            **silent.parameters(silence, rules.window),
             "model": model,
             "label": label,
             "a": a,

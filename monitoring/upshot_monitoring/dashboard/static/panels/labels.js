@@ -3,6 +3,7 @@
 import { empty, follow, h, name, place, say } from "../dom.js";
 import { count, share } from "../format.js";
 import { makeAdvice, makeArrival, updateAdvice, updateArrival } from "./arrival.js";
+import { feedNote, tellFeed } from "./feed.js";
 
 const STATES = [
   ["labelled", "a label has arrived"],
@@ -43,6 +44,7 @@ function make(label) {
         ),
       ),
       h("p", { class: "sub" }, h("span", { "data-part": "orphans" }), " ", h("a", { href: "/intake", "data-part": "to-orphans" }, "See them")),
+      feedNote(),
     ),
     makeArrival(),
     makeAdvice(),
@@ -72,6 +74,7 @@ function update(node, label) {
   );
   updateArrival(place(node, "delay"), label);
   updateAdvice(place(node, "advice"), label);
+  tellFeed(place(node, "feed"), label.feed);
 }
 
 export function mount(section, context) {
