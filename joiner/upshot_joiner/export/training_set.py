@@ -23,8 +23,8 @@ from upshot_joiner.export.columns import Column, FeatureFacts, Selection
 from upshot_joiner.export.request import ExportRequest
 from upshot_joiner.intake.check import EARLIEST_US, LATEST_US, scalar_parts
 from upshot_joiner.join import activation
-from upshot_joiner.join.attributed import attributed_as_of, both
 from upshot_joiner.join import silence as silent
+from upshot_joiner.join.attributed import attributed_as_of, both
 from upshot_joiner.join.fold import FOLD, rule_parameters
 from upshot_joiner.join.silence import NEVER, Silence
 from upshot_joiner.store.client import Store
