@@ -9,6 +9,7 @@ shortest history found that shows it, and ends with 1. A run is repeated by its 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from typing import Any
 
 from tests.joiner.conftest import Line
 from tests.joiner.histories import HOUR, START, Delivery, Oracle, World, make_world
+from tests.running_clickhouse import RunningClickHouse
 from upshot.wire import LabelEvent, Prediction
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.entity_story import EntityStories
@@ -89,7 +91,7 @@ def play(
         # Together, so that they may share a group.
         answers = [(submit(events, []), submit, events) for submit, events in submissions]
         for answer, submit, events in answers:
-            counted.update(_answered(answer, submit, events, tries=1 if calm is None else 100))
+            counted.update(_answered(answer, submit, events, tries=1 if calm is None else 5000))
     be_calm(True)
     now = line.clock.now()
     line.close()
@@ -106,6 +108,7 @@ def _answered(
     for _ in range(tries - 1):
         if answer.exception(60) is None:
             break
+        time.sleep(0.02)  # a sender that is turned away waits a little
         answer = submit(events, [])
     done = answer.result(60)
     return {"accepted": done.accepted, "duplicates": done.duplicates, "rejected": done.rejected}
@@ -302,7 +305,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--histories", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
-    parser.add_argument("--clickhouse", default="", help="URL of a ClickHouse server [default: the embedded engine]")
+    parser.add_argument("--clickhouse", default="", help="URL of a ClickHouse server, or `own`: one started for this")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     say = (
@@ -310,13 +313,17 @@ def main() -> int:
         if asked.json
         else (lambda text: print(text, flush=True))
     )
-    with tempfile.TemporaryDirectory(prefix="upshot-soak-") as folder:
+    with tempfile.TemporaryDirectory(prefix="upshot-soak-") as folder, contextlib.ExitStack() as stack:
+        url = asked.clickhouse
+        if url == "own":
+            server = RunningClickHouse(Path(folder))
+            server.start()
+            stack.callback(server.stop)
+            url = server.url
 
         def open_store() -> Store:
-            if asked.clickhouse:
-                store = Store.open_server(asked.clickhouse, f"upshot_soak_{os.getpid()}")
-            else:
-                store = Store.open_embedded(Path(folder))
+            name = f"upshot_soak_{os.getpid()}"
+            store = Store.open_server(url, name) if url else Store.open_embedded(Path(folder))
             store.migrate("upshot_joiner.store.schema")
             return store
 

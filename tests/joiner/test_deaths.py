@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import random
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.joiner.conftest import Line
 from tests.joiner.failing_store import DyingStore, FlakyStore
 from tests.joiner.histories import make_world
 from tests.joiner.soak import differences, play
+from tests.running_clickhouse import RunningClickHouse
 from tests.waiting import eventually
 from upshot_joiner.config import LabelConfig, ModelConfig
 from upshot_joiner.conservation import Conservation
@@ -35,12 +37,12 @@ def books(line: Line) -> dict[str, Any]:
     return Conservation(line.store, line.served, line.committer, line.joiner, writers).books()
 
 
-def rows_of(store: Store, model: str) -> list[tuple[str, str, int]]:
-    """Each outcome of a model as a reader sees it: request, value, how often."""
+def rows_of(store: Store, model: str, ids: list[str]) -> list[tuple[str, str, int]]:
+    """Each outcome of these requests as a reader sees it: request, value, how often."""
     return store.query(
-        "SELECT request_id, any(value_text), count() FROM outcomes FINAL WHERE model = {m:String} GROUP BY request_id "
-        "ORDER BY request_id",
-        {"m": model},
+        "SELECT request_id, any(value_text), count() FROM outcomes FINAL WHERE model = {m:String} "
+        "AND request_id IN {ids:Array(String)} GROUP BY request_id ORDER BY request_id",
+        {"m": model, "ids": ids},
     )
 
 
@@ -50,8 +52,7 @@ def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(store: Stor
     """F15, F21: of what was answered nothing is lost, of what was sent again nothing is there twice, and the books balance."""
     deaths = 0
     for at_call in range(1, MAX_CALLS):
-        model = f"{fresh}-{at_call}"
-        ids = [f"{model}-{n}" for n in range(3)]
+        model, ids = fresh, [f"{fresh}-{at_call}-{n}" for n in range(3)]
         predictions = [{"request_id": id_, "model": model, "features": {"x": 1, f"f{at_call}": 2.5}} for id_ in ids]
         labels = [{"request_id": id_, "value": n, "label_id": "l"} for n, id_ in enumerate(ids)]
         dying = DyingStore(store)
@@ -69,15 +70,16 @@ def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(store: Stor
         again = Line.open(store)
         try:
             found = again.store.query(
-                "SELECT uniqExact(request_id), count() FROM predictions FINAL WHERE model = {m:String}", {"m": model}
+                "SELECT uniqExact(request_id), count() FROM predictions FINAL WHERE request_id IN {ids:Array(String)}",
+                {"ids": ids},
             )
             assert found[0] in ((0, 0), (3, 3)), "a group is there wholly or not at all"
             assert found[0] == (3, 3) or not answered, "what was answered is stored"
             for answer in (again.predict(*predictions), again.label(*labels)):
                 assert (answer.accepted + answer.duplicates, answer.rejected) == (3, 0)
             assert again.joiner.wait_until_idle(30)
-            assert rows_of(store, model) == [(id_, str(n), 1) for n, id_ in enumerate(ids)]
-            assert again.activity.predictions(model) == 3
+            assert rows_of(store, model, ids) == [(id_, str(n), 1) for n, id_ in enumerate(ids)]
+            assert again.activity.predictions(model) == 3 * at_call
             if not died:
                 assert books(again)["differences"] == []
         finally:
@@ -99,8 +101,7 @@ def test_the_joiner_dies_between_any_two_steps(
     monkeypatch.setattr(joiner_module, "FEW_KEYS", few_keys)
     deaths = 0
     for at_call in range(1, MAX_CALLS):
-        model = f"{fresh}-{at_call}"
-        ids = [f"{model}-{n}" for n in range(3)]
+        model, ids = fresh, [f"{fresh}-{at_call}-{n}" for n in range(3)]
         line = Line.open(store)
         line.predict(*({"request_id": id_, "model": model} for id_ in ids[:2]))
         line.label(*({"request_id": id_, "value": "old", "label_id": "old", "observed_at": 1e9} for id_ in ids))
@@ -120,14 +121,14 @@ def test_the_joiner_dies_between_any_two_steps(
             eventually(lambda dying=dying, half=half: dying.is_dead or half.joiner.wait_until_idle(0.0), 20)
             died, dying.is_dead = dying.is_dead, True
             half.close()
-        seen = rows_of(store, model)
+        seen = rows_of(store, model, ids)
         assert all(n == 1 for _, _, n in seen)
         assert {request_id for request_id, _, _ in seen} >= set(ids[:2])
         assert {value for request_id, value, _ in seen if request_id in ids[:2]} <= {"old", "new"}
         again = Line.open(store)
         try:
             assert again.joiner.wait_until_idle(30)
-            assert rows_of(store, model) == [(id_, "new", 1) for id_ in ids]
+            assert rows_of(store, model, ids) == [(id_, "new", 1) for id_ in ids]
             if not died:
                 assert books(again)["differences"] == []
         finally:
@@ -152,6 +153,38 @@ def test_histories_come_true_over_a_store_that_fails(store: Store, fresh: str, m
     finally:
         line.close()
     assert flaky.failed > 20, "the store failed too seldom for the run to say anything"
+
+
+@pytest.mark.timeout(900)
+def test_histories_come_true_on_a_server_that_is_killed(own_clickhouse: RunningClickHouse, fresh: str) -> None:
+    """F21: the ClickHouse server is killed again and again in the middle of what it is asked, and started again."""
+    own_clickhouse.start()
+    store = Store.open_server(own_clickhouse.url)
+    store.migrate("upshot_joiner.store.schema")
+    rng = random.Random(21)
+    killers: list[threading.Thread] = []
+
+    def kill(after_s: float) -> None:
+        time.sleep(after_s)
+        own_clickhouse.kill()
+        own_clickhouse.start()
+
+    def calm(is_calm: bool) -> None:
+        for killer in killers:
+            killer.join()
+        if not is_calm and rng.random() < 0.6:
+            killers.append(threading.Thread(target=kill, args=(rng.uniform(0.0, 0.15),)))
+            killers[-1].start()
+
+    world = make_world(fresh, 60)
+    line, oracle = play(store, world, rng, calm)
+    try:
+        assert differences(line, world, oracle, rng) == []
+        assert books(line)["differences"] == []
+    finally:
+        line.close()
+        store.close()
+    assert len(killers) >= 2, "too few kills for the run to say anything"
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
