@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
+import pytest
 
 from tests.faults.books import assert_books_balance
 from tests.running import RunningServer
@@ -97,6 +98,7 @@ class Reader:
         self._check(len(ids) == len(set(ids)) == PREDICTIONS, f"export: {len(ids)} rows, {len(set(ids))} requests")
 
 
+@pytest.mark.timeout(900)  # every kill is followed by a start, which takes long on a busy machine
 def test_one_row_per_prediction_at_every_instant(server: RunningServer) -> None:
     """Story, coverage, models, performance, export, through revisions and four kills: never a row too many or too few."""
     assert (

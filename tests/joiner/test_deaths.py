@@ -48,8 +48,11 @@ def rows_of(store: Store, model: str, ids: list[str]) -> list[tuple[str, str, in
 
 @pytest.mark.timeout(900)  # some thirty lives
 @pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
-def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(store: Store, fresh: str, after: bool) -> None:
+def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(
+    embedded_store: Store, fresh: str, after: bool
+) -> None:
     """F15, F21: of what was answered nothing is lost, of what was sent again nothing is there twice, and the books balance."""
+    store = embedded_store
     deaths = 0
     for at_call in range(1, MAX_CALLS):
         model, ids = fresh, [f"{fresh}-{at_call}-{n}" for n in range(3)]
@@ -95,10 +98,11 @@ def test_the_writer_dies_at_any_statement_and_the_sender_sends_again(store: Stor
 @pytest.mark.timeout(900)  # some thirty lives
 @pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
 def test_the_joiner_dies_between_any_two_steps(
-    store: Store, fresh: str, after: bool, few_keys: int, monkeypatch: pytest.MonkeyPatch
+    embedded_store: Store, fresh: str, after: bool, few_keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F30: whoever reads meanwhile sees each prediction once, with the old value or the new; the next life finishes it."""
     monkeypatch.setattr(joiner_module, "FEW_KEYS", few_keys)
+    store = embedded_store
     deaths = 0
     for at_call in range(1, MAX_CALLS):
         model, ids = fresh, [f"{fresh}-{at_call}-{n}" for n in range(3)]
