@@ -69,6 +69,11 @@ class DyingStore(FailingStore):
         """Die at this call, counted from 1 from now on."""
         self._left, self._after = at_call, after
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether it is to die."""
+        return self._left is not None
+
     def _may(self, call: Callable[[], T]) -> T:
         if self.is_dead:
             raise StoreUnavailable("the process is dead")
