@@ -16,7 +16,7 @@ import httpx
 
 from tests.waiting import eventually
 
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = 300
 
 
 class RunningServer:

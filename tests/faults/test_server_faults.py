@@ -20,7 +20,7 @@ from tests.faults.proxy import Proxy
 from tests.running import RunningServer
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # every kill is followed by a start, which takes long on a busy machine
+pytestmark = pytest.mark.timeout(1800)  # every kill is followed by a start, which takes long on a busy machine
 
 N_KILLS = 60 if os.environ.get("UPSHOT_TEST_LONG") else 6
 
