@@ -75,7 +75,7 @@ def make_world(seed: str, n_histories: int, n_models: int = 5) -> World:
     rng.shuffle(deliveries)
     batches = []
     while deliveries:
-        size = rng.choice((1, 2, 7, 50, 200, 200, 500))
+        size = rng.choice((1, 2, 7, 50, 200, 200, 500, n_histories))
         batches.append(deliveries[:size])
         del deliveries[:size]
     return World(configs, batches, n_histories)

@@ -28,14 +28,11 @@ from tests.joiner.conftest import Line
 from tests.joiner.histories import HOUR, START, Delivery, Oracle, World, make_world
 from tests.running_clickhouse import RunningClickHouse
 from upshot.wire import LabelEvent, Prediction
-from upshot_joiner.coverage import Coverage
-from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.intake.check import check_label, check_prediction, scalar_from_parts
 from upshot_joiner.intake.committer import Answer
 from upshot_joiner.join import joiner
 from upshot_joiner.join.rule import Outcome, at
 from upshot_joiner.store.client import Store
-from upshot_joiner.story import Stories
 
 PER_PASS = 500
 JUMPS = (timedelta(0), timedelta(0), timedelta(minutes=7), HOUR, 22 * HOUR, timedelta(days=9))
@@ -123,12 +120,9 @@ def differences(line: Line, world: World, oracle: Oracle, rng: random.Random) ->
     wrong += [(r, f"orphan {label} listed {n} times") for (r, label), n in Counter(listed).items() if n > 1]
     wrong += [(r, f"orphan {label}: listed {(r, label) in set(listed)}") for r, label in set(listed) ^ expected]
     wrong += _compare_coverage(line, oracle)
-    stories = Stories(
-        line.store, line.served, line.configs, line.clock, EntityStories(line.store, line.entities, line.configs)
-    )
     known = sorted({request_id for request_id, *_ in oracle.predictions})
     for request_id in rng.sample(known, min(5, len(known))):
-        wrong += _compare_story(stories.tell(request_id), line, oracle)
+        wrong += _compare_story(line.story(request_id), line, oracle)
     before = line.store.query(_OUTCOMES, {"models": list(world.configs)})
     for model in world.configs:
         line.joiner.refold(model)
@@ -161,9 +155,8 @@ def _compare_outcomes(line: Line, oracle: Oracle) -> Iterable[tuple[str, str]]:
 
 
 def _compare_coverage(line: Line, oracle: Oracle) -> Iterable[tuple[str, str]]:
-    coverage = Coverage(line.store, line.served, line.activity, line.configs, line.clock)
     for model in oracle.configs:
-        for told in coverage.labels(model)["labels"]:
+        for told in line.labels(model)["labels"]:
             states = oracle.states(model, told["name"], line.clock.now())
             found = {state: told[state] for state in states}
             if found != states:
@@ -261,16 +254,18 @@ def _renamed(one: Delivery, models: dict[str, str], request_id: str) -> Delivery
     return Delivery(one.kind, event | ({"model": models[event["model"]]} if event.get("model") else {}))
 
 
-def run(open_store: Callable[[], Store], seed: int, n_histories: int, say: Callable[[str], None]) -> dict[str, Any]:
+def run(
+    open_store: Callable[[], Store], seed: int, n_histories: int, per_pass: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Play so many histories; returns the totals. Raises AssertionError with the shortest history at the first difference."""
     store = open_store()
     totals: Counter[str] = Counter()
     began = time.monotonic()
     try:
-        for number in range(-(-n_histories // PER_PASS)):
+        for number in range(-(-n_histories // per_pass)):
             path = list(PATHS)[number % len(PATHS)]
             joiner.FEW_KEYS = PATHS[path]
-            world = make_world(f"h{seed}.{number}", min(PER_PASS, n_histories - number * PER_PASS))
+            world = make_world(f"h{seed}.{number}", min(per_pass, n_histories - number * per_pass))
             rng = random.Random(f"{seed}.{number}")
             line, oracle = play(store, world, rng)
             wrong = differences(line, world, oracle, rng)
@@ -306,6 +301,9 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--clickhouse", default="", help="URL of a ClickHouse server, or `own`: one started for this")
+    parser.add_argument(
+        "--per-pass", type=int, default=PER_PASS, help="histories that are delivered together [default: 500]"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     say = (
@@ -329,7 +327,7 @@ def main() -> int:
 
         say(f"seed {asked.seed}")
         try:
-            totals = run(open_store, asked.seed, asked.histories, say)
+            totals = run(open_store, asked.seed, asked.histories, asked.per_pass, say)
         except AssertionError as error:
             print(error)
             return 1

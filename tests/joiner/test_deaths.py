@@ -140,7 +140,7 @@ def test_the_joiner_dies_between_any_two_steps(
 def lived(line: Line, store: DyingStore) -> bool:
     """The life of a joiner over a store: it finds what is not joined, and joins it or dies; returns whether it died."""
     try:
-        one = Joiner(store, line.configs, line.stamper, line.changes)
+        one = Joiner(store, line.configs, line.stamper, line.changes, line.entities)
     except StoreError:
         return True
     one.start()
