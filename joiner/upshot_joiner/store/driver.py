@@ -265,6 +265,8 @@ def _mapped_errors(*, remote: bool = False) -> Iterator[None]:
     except clickhouse.ClickHouseError as error:
         code = int(getattr(error, "code", 0) or 0)
         passes = code in _PASSING_CODES or (remote and not code and isinstance(error, _CUT_OFF))
+        if passes and not code:
+            raise StoreUnavailable("the ClickHouse server cannot be reached, or went away within an answer") from error
         kind = StoreUnavailable if passes else StoreError
         raise kind(str(error), code) from error
     except (OSError, HTTPError) as error:
