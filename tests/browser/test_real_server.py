@@ -125,8 +125,10 @@ def test_the_key_figures_and_the_funnel_equal_the_api(filled: RunningServer, ope
 
 def test_every_panel_draws_what_the_server_answers(filled: RunningServer, open_page: OpenPage) -> None:
     shown = model_page(filled, open_page)
-    for panel in ("performance", "traffic", "labels"):
+    for panel in ("performance", "traffic"):
         eventually(lambda panel=panel: shown.page.locator(f"#{panel} .main-svg").count() > 0, 30)
+    # Labels of past days that were all received just now: no prediction was watched for longer than its label took.
+    shown.says("#labels", "The curve begins once predictions have been watched for a little longer")
     shown.says("#drift .sub", "against the training data of version 1")
     shown.page.get_by_role("button", name="amount", exact=True).click()
     eventually(lambda: shown.page.locator(".detail .main-svg").count() >= 4, 30)

@@ -238,7 +238,7 @@ def test_every_answer_is_that_of_the_embedded_server(kinds: dict[str, list[Runni
 
 TRANSIENT = {
     "received_at", "first_seen", "last_seen", "oldest_orphan", "health", "last_report_at", "version", "revision", "delay_s",
-    "delay_curve", "as_of", "computed_at", "exported",
+    "delay_curve", "delay_band", "arrival", "window_advice", "as_of", "computed_at", "exported",
 }  # fmt: skip
 
 
