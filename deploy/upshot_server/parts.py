@@ -254,7 +254,9 @@ class Parts:
         self.label_hours.close()
         self.monitor.stop()
         if self.processes is not None:
-            self.processes.close(is_whole=self.committer.is_whole and not self.joiner.behind)
+            self.processes.close(
+                is_whole=self.committer.is_whole and self.attributor.is_whole and not self.joiner.behind
+            )
         self.store.close()
 
     def models(self) -> list[str]:

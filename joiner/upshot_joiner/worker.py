@@ -115,7 +115,9 @@ class Worker:
         self.arrivals.close()
         self.joiner.close()
         if self.processes is not None:
-            self.processes.close(is_whole=self.committer.is_whole and not self.joiner.behind)
+            self.processes.close(
+                is_whole=self.committer.is_whole and self.attributor.is_whole and not self.joiner.behind
+            )
         self.producer.close(timeout_s=5)
 
     def status(self) -> dict[str, Any]:

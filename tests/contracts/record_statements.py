@@ -98,6 +98,7 @@ def main(folder: Path, canary: str) -> None:
                 "value": "x",
                 "source": canary,
                 "model": model,
+                "observed_at": (start + timedelta(minutes=199)).isoformat(),
             }
             for model in (canary, "")
         ]

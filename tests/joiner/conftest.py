@@ -94,7 +94,7 @@ class Line:
         """Stop them; the store stays open. ``killed``: nobody has noted that this was the end."""
         self.attributor.close()
         if self.processes is not None:
-            self.processes.close(is_whole=self.committer.is_whole and not killed)
+            self.processes.close(is_whole=self.committer.is_whole and self.attributor.is_whole and not killed)
         self.committer.close()
         self.joiner.close()
 

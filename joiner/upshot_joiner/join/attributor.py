@@ -216,6 +216,12 @@ class Attributor:
         with self._lock:
             return len(self._keys) + self._in_hand
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to be attributed, or half written."""
+        with self._lock:
+            return not self._keys and not self._in_hand and not self._unfinished
+
     def catch_up(self, timeout_s: float) -> bool:
         """Wait until what was touched before this call is attributed; False after the timeout."""
         with self._progressed:

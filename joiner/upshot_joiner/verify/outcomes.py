@@ -27,6 +27,8 @@ _ORDER = [
     for name in ("request_key", "request_id", "model", "name", "model_version", "item_id", "predicted_at")
 ]
 _VALUE = ("state", "value_kind", "value_number", "value_text", "observed_at", "received_at", "first_received_at")
+_COMPARED = pa.schema([column for column in few.SCHEMA if column.name != "events"])
+"""How many events a fold saw is in the version of a stored outcome, not beside it."""
 
 Row = Mapping[str, Any]
 Identity = tuple[Any, ...]
@@ -74,7 +76,7 @@ def compare(
 
 
 def _in_order(table: pa.Table, model: str) -> pa.Table:
-    table = table.select(few.SCHEMA.names).cast(few.SCHEMA)
+    table = table.select(_COMPARED.names).cast(_COMPARED)
     if model:
         table = table.filter(pa.compute.equal(table["model"], model))
     return table.sort_by(_ORDER)
