@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -127,13 +127,14 @@ def by_hour(served: Counts) -> dict[datetime, int]:
     return {START + timedelta(hours=i): int(count) for i, count in enumerate(served)}
 
 
-def run(feed: Feed, *, every: int = BUCKETS_PER_HOUR, start: int = 1, learn_every: int = 2 * DAY) -> Run:
+def run(feed: Feed, *, every: int = BUCKETS_PER_HOUR, start: int = 1, learn_every: int = 2 * DAY,
+        known: Sequence[Change] = ()) -> Run:  # fmt: skip
     """The breaker over a feed, asked at the end of every so many buckets; it learns anew every so many."""
     total = course(
         FIRST, FIRST + len(feed.arrivals), dict(enumerate(feed.arrivals.tolist(), FIRST)), by_hour(feed.served),
         feed.delays, silence([]),
     )  # fmt: skip
-    stamps: list[Change] = []
+    stamps: list[Change] = list(known)
     changes: list[tuple[float, Change]] = []
     lasts = np.concatenate(
         [[-1], np.maximum.accumulate(np.where(feed.arrivals > 0, np.arange(len(feed.arrivals)), -1))]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.joiner.feeds import DAY, Feed, batches, day_of, poisson, run
+from tests.joiner.feeds import DAY, START, Feed, batches, day_of, poisson, run
 from upshot_joiner.config import FeedConfig, FeedPace
+from upshot_joiner.join.silence import Change
 
 Make = Callable[[int], Feed]
 
@@ -138,3 +139,11 @@ def test_what_is_expected_of_nothing_is_not_judged() -> None:
     feed = poisson(100, 75, 3)
     feed.rules = FeedConfig(expect="none")
     assert run(feed.dying(60)).changes == []
+
+
+def test_an_outage_that_was_declared_is_not_found_once_more() -> None:
+    """Neither while it lasts nor after it: the breaker judges what came after its end."""
+    feed = poisson(10, 75, 6).dying(60, days=2)
+    declared = Change("open", START + timedelta(days=60), START + timedelta(days=62), "operator", "")
+    assert len(run(feed).openings()) == 1
+    assert run(feed, known=[declared]).openings() == []

@@ -18,7 +18,7 @@ from upshot_joiner.config import FeedConfig, FeedPace
 from upshot_joiner.feed import band as learnt
 from upshot_joiner.feed.band import Band, Finding
 from upshot_joiner.feed.course import BUCKET, Course, bucket_of, start_of
-from upshot_joiner.join.silence import Change, opened_by
+from upshot_joiner.join.silence import Change, opened_by, silence
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,11 @@ class Watched:
 
     @property
     def since(self) -> datetime:
-        """From where on arrivals are judged: the latest closing, or the beginning."""
+        """From where on arrivals are judged: the latest closing, the end of the latest silence, or the beginning."""
         ends = [max(one.received_at, one.until or one.received_at) for one in self.changes if one.action != "open"]
+        ends += [
+            one.until for one in silence(self.changes).stretches if one.until is not None and one.until <= self.now
+        ]
         return max([start_of(self.course.first), *ends])
 
     def served_in(self, start: datetime, end: datetime) -> bool:
@@ -74,8 +77,8 @@ class Expected:
 def decide(watched: Watched) -> Change | None:
     """The change to record now, if any; its stamp is not set."""
     by = opened_by(watched.changes)
-    if by is None:
-        return _opening(watched)
+    if by is None:  # what an operator has declared silent until later is silent already
+        return None if silence(watched.changes).covers(watched.now) else _opening(watched)
     return _closing(watched) if by == "breaker" else None
 
 
