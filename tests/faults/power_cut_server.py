@@ -48,7 +48,7 @@ class Sender:
         self._thread.join()
 
     def _work(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=5) as http:
+        with httpx.Client(base_url=self._url, timeout=120) as http:
             while not self._stop.is_set():
                 numbers = range(self.number, self.number + BATCH)
                 self.number += BATCH
@@ -87,7 +87,7 @@ def main() -> int:
             server.start()
             for cut in range(asked.cuts):
                 sender = Sender(server.url, number)
-                eventually(lambda sender=sender: sender.labelled, 30)
+                eventually(lambda sender=sender: sender.labelled, 300)
                 time.sleep(rng.uniform(0.0, 3.0))
                 server.suspend()  # else it would see errors that no power cut shows
                 disk.cut_the_power()
@@ -121,7 +121,7 @@ def main() -> int:
 
 def judge(server: RunningServer, predicted: set[int], labelled: set[int]) -> int:
     """Raises AssertionError when a promise was broken; returns how many predictions there are."""
-    server.until_joined(60)
+    server.until_joined(300)
     found = server.export(model="m")
     rows = (
         pq.ParquetDataset([f"{found['location']}/{file['path']}" for file in found["manifest"]["files"]])
