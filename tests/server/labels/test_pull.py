@@ -6,14 +6,18 @@ import contextlib
 import signal
 import sqlite3
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.dialects.postgresql import psycopg
 
 from tests.running import RunningServer
 from tests.server.labels.commands import Commands, counts, kill, rejected_lines
 from tests.waiting import eventually
+from upshot_server.labels.pull.database import Database
+from upshot_server.labels.pull.watermark import Mark
 
 QUERY = "SELECT ref, bad, updated_at FROM orders WHERE updated_at > :watermark ORDER BY updated_at"
 COLUMNS = (
@@ -276,7 +280,7 @@ def test_nothing_is_ever_written_to_the_database(labels: Commands, orders: Order
         ({"--query": "SELECT 1 AS updated_at"}, "with :watermark"),
         ({"--query": "SELECT ref FROM orders WHERE updated_at > :watermark"}, "gives no column updated_at"),
         ({"--query": "SELEC :watermark"}, "the database says: near"),
-        ({"--query": "", "--table": "nothing"}, "no table is called nothing"),
+        ({"--query": "", "--table": "nothing"}, "the database says: no such table: nothing"),
         ({"--query": "", "--table": "orders", "--watermark-column": "x"}, "its columns are: ref, bad, updated_at"),
         ({"--query": ""}, "either a query or a table"),
         ({"--since": ""}, "say where with --since"),
@@ -313,10 +317,22 @@ def test_rows_out_of_order_are_an_error_and_not_a_loss(
     assert noted(server, fresh) is None
 
 
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        (datetime(2026, 11, 1, tzinfo=UTC), "TIMESTAMP WITH TIME ZONE"),
+        (datetime(2026, 11, 1), "TIMESTAMP WITHOUT TIME ZONE"),  # noqa: DTZ001  # a column without a zone gives such
+        (7, "BIGINT"),
+    ],
+)
+def test_postgresql_compares_a_watermark_in_its_own_type(mark: Mark, expected: str) -> None:
+    """Another type would move a time by the offset of the session, or cut a number off."""
+    statement = Database("sqlite:///:memory:").query("SELECT 1 WHERE a > :watermark", mark)
+    assert f"::{expected}" in str(statement.compile(dialect=psycopg.dialect()))
+
+
 def test_rows_are_taken_as_they_come_and_not_all_at_once() -> None:
     """From a query that never ends."""
-    from upshot_server.labels.pull.database import Database
-
     endless = "WITH RECURSIVE n(x) AS (SELECT :watermark UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"
     database = Database("sqlite:///:memory:")
     with database.rows(database.query(endless, 5)) as (columns, rows):

@@ -57,24 +57,25 @@ class Database:
         statement = sa.text(sql)
         if "watermark" not in statement.compile().params:
             raise WrongInput("the query must say which rows are new, with :watermark, and be ordered by it")
-        return statement.bindparams(watermark=after)
+        return statement.bindparams(_bound(after))
 
     def table(self, name: str, schema: str, watermark: str, after: Mark | None) -> sa.Executable:
-        """Rows of a table from a watermark on. Names are looked up in the database, and quoted by SQLAlchemy."""
-        with self._errors():
-            inspector = sa.inspect(self._engine)
-            if not inspector.has_table(name, schema=schema or None):
-                raise WrongInput(f"no table is called {printable(name)}")
-            names = [column["name"] for column in inspector.get_columns(name, schema=schema or None)]
+        """Rows of a table from a watermark on. Every name is one that the database gave, or is quoted by SQLAlchemy, or both."""
+        source = sa.table(name, schema=schema or None)
+        nothing: sa.Select[Any] = (
+            sa.select(sa.literal_column("*")).select_from(source).where(sa.literal(1) == sa.literal(0))
+        )
+        with self.rows(nothing) as (names, _):
+            pass
         if watermark not in names:
             raise WrongInput(
                 f"the table has no column {printable(watermark)}; its columns are: {', '.join(map(printable, names))}"
             )
         # Columns without their types: a value is what the driver gives, whatever SQLAlchemy would make of it.
         columns: list[sa.ColumnElement[Any]] = [sa.column(one) for one in names]
-        statement = sa.select(*columns).select_from(sa.table(name, schema=schema or None))
+        statement = sa.select(*columns).select_from(source)
         if after is not None:
-            statement = statement.where(sa.column(watermark) >= sa.bindparam("watermark", after))
+            statement = statement.where(sa.column(watermark) >= _bound(after))
         return statement.order_by(sa.column(watermark))
 
     @contextmanager
@@ -112,3 +113,13 @@ class Database:
     def _clean(self, message: str) -> str:
         line = " ".join(message.split())[:500]
         return printable(line.replace(self._url.password, "***") if self._url.password else line)
+
+
+def _bound(mark: Mark) -> sa.BindParameter[Any]:
+    """A mark as a parameter. PostgreSQL's drivers write its type into the statement: a time with an offset must keep it."""
+    type_: sa.types.TypeEngine[Any] | None = None
+    if isinstance(mark, datetime) and mark.tzinfo is not None:
+        type_ = sa.DateTime(timezone=True)
+    elif isinstance(mark, int):
+        type_ = sa.BigInteger()
+    return sa.bindparam("watermark", mark, type_)
