@@ -280,7 +280,7 @@ def test_nothing_is_ever_written_to_the_database(labels: Commands, orders: Order
         ({"--query": "SELECT 1 AS updated_at"}, "with :watermark"),
         ({"--query": "SELECT ref FROM orders WHERE updated_at > :watermark"}, "gives no column updated_at"),
         ({"--query": "SELEC :watermark"}, "the database says: near"),
-        ({"--query": "", "--table": "nothing"}, "the database says: no such table: nothing"),
+        ({"--query": "", "--table": "absent"}, "the database says: no such table: absent"),
         ({"--query": "", "--table": "orders", "--watermark-column": "x"}, "its columns are: ref, bad, updated_at"),
         ({"--query": ""}, "either a query or a table"),
         ({"--since": ""}, "say where with --since"),
