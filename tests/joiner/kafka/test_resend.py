@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 from tests.joiner.kafka.conftest import GROUP, Running, events_of
+from tests.running_kafka import messages as real_messages
 from tests.waiting import eventually
+from upshot.kafka_address import KafkaAddress
 from upshot_joiner.intake.decode import Refused
+from upshot_joiner.intake.kafka.client import KafkaWriter
 from upshot_joiner.intake.kafka.contract import DEAD, PREDICTIONS
 from upshot_joiner.intake.kafka.letters import letter_of_item
 from upshot_joiner.intake.kafka.resend import WantedLetters, open_letters, resend
 from upshot_joiner.intake.origin import Origin
+from upshot_server.replaying import Choice, from_dead
 
 
 def test_dead_letters_are_sent_again_once_and_come_back_when_they_are_refused_again(
@@ -57,3 +61,25 @@ def test_a_letter_whose_cause_is_mended_is_stored(running: Running, fresh: str) 
     running.until_committed()
     assert running.stored(fresh) == [f"{fresh}-5"]
     assert running.broker.committed(GROUP)
+
+
+def test_letters_of_a_real_topic_are_sent_to_their_topic_once(kafka: str, fresh: str) -> None:
+    """As `upshot replay --from dead` does it."""
+    address = KafkaAddress.parse("kafka", f"kafka://{kafka}")
+    writer = KafkaWriter(address, "")
+    reason = Refused(3, fresh, "", events_of(fresh, 1)[0])
+    letter = letter_of_item("predictions", reason, Origin.of(PREDICTIONS, 0, 7, 3), 1)
+    for _ in range(2):  # a letter may be there twice
+        writer.send(letter).result(60)
+    writer.close(5)
+    choice = Choice(code=fresh)
+    assert from_dead(kafka, "", choice, True, print) == {"found": 1, "sent": 1, "again": 0, "unfit": {}}
+    assert from_dead(kafka, "", choice, False, print)["sent"] == 1
+    assert from_dead(kafka, "", choice, False, print)["found"] == 0
+    entry = (letter.key or b"").decode()
+    sent = [
+        message
+        for message in real_messages(kafka, PREDICTIONS)
+        if dict(message.headers).get("upshot-entry") == entry.encode()
+    ]
+    assert [json.loads(message.value)["request_id"] for message in sent] == [f"{fresh}-1"]
