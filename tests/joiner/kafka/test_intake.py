@@ -17,6 +17,7 @@ from tests.joiner.kafka.conftest import GROUP, T0, Running, events_of
 from tests.waiting import eventually
 from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 from upshot_joiner.errors import StoreUnavailable
+from upshot_joiner.intake.kafka import consume
 from upshot_joiner.intake.kafka.contract import (
     DEAD,
     LABELS,
@@ -396,3 +397,17 @@ def test_a_stop_finishes_what_is_on_its_way_and_commits_it(running: Running, fre
     running.stop()
     running.until_committed(0.1)
     assert len(running.stored(fresh)) == 50
+
+
+def test_a_broker_that_answers_nothing_is_said(
+    running: Running, fresh: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A poll without a broker is only empty: the question for the ends shows it, and that it is back."""
+    monkeypatch.setattr(consume, "LOOK_FOR_ENDS_EVERY_S", 0.05)
+    intake, member = running.work()
+    eventually(lambda: intake.status.partitions and not intake.status.reasons)
+    monkeypatch.setattr(member, "ends", lambda *_, **__: {})
+    eventually(lambda: intake.status.reasons == ["no Kafka broker answers"])
+    monkeypatch.undo()
+    eventually(lambda: not intake.status.reasons, 20)
+    assert "a Kafka broker answers again" in caplog.text

@@ -60,6 +60,7 @@ HEARTBEATS_PER_SESSION = 4
 PRODUCER_GIVES_UP_S = 30.0
 LOOK_AGAIN_MS = 50.0
 """Between two looks at a broker that is not ready; a connection that comes about is noticed at once."""
+SAY_AGAIN_S = 60.0
 
 _TO_BE_MENDED = (
     AuthorizationError,
@@ -96,7 +97,6 @@ class KafkaGroupMember:
         with _translated():
             self._consumer = KafkaConsumer(
                 **address.options(password),
-                kafka_client=_Client,
                 client_id="upshot-worker",
                 group_id=group,
                 partition_assignment_strategy=[_Assignor(self._owned)],
@@ -269,7 +269,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class _Client(KafkaNetClient):  # type: ignore[misc]
-    """The library's client, which waits between two looks at a broker that is away."""
+    """The library's client for producers, which waits between two looks at a broker that is away.
+
+    Not for consumers: they do not spin, and take a coordinator for dead whose connection has a delay while it comes about.
+    """
 
     def connection_delay(self, node_id: int | str) -> float:
         """Milliseconds until a broker that is not ready may be: the library gives seconds, and 0 while it connects."""
@@ -306,16 +309,33 @@ def _message(record: ConsumerRecord) -> Message:
 
 
 def _keep_quiet() -> None:
-    """Nothing at level DEBUG, whose lines hold values and passwords; INFO only for whoever asks for it by name."""
-    asked = logging.getLogger("kafka").level
+    """Nothing at level DEBUG, whose lines hold values and passwords; INFO only for whoever asks for it by name.
+
+    While a broker is away the library says so some ten times a second; of each of its lines one a minute is enough.
+    """
+    allowed = _may_be_said if logging.getLogger("kafka").level else _SELDOM
     for name in list(logging.root.manager.loggerDict):
         if name == "kafka" or name.startswith("kafka."):
-            logging.getLogger(name).addFilter(_may_be_said if asked else _is_a_warning)
+            logging.getLogger(name).addFilter(allowed)
 
 
 def _may_be_said(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.INFO
 
 
-def _is_a_warning(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.WARNING
+class _Seldom(logging.Filter):
+    """Warnings and errors, each at most once in `SAY_AGAIN_S`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = (record.name, record.msg)  # the text before its arguments: the library has few
+        if record.levelno < logging.WARNING or record.created - self._said.get(said, 0.0) < SAY_AGAIN_S:
+            return False
+        self._said[said] = record.created
+        return True
+
+
+_SELDOM = _Seldom()

@@ -125,6 +125,7 @@ class KafkaIntake:
         self._store = _Pause(self._patience)
         self._kafka = _Pause(self._patience)
         self._letters = _Pause(self._patience)
+        self._silence = ""
         self._committed_at = self._ends_at = 0.0
         self._said = _Said()
         self._counters = Counters()
@@ -220,8 +221,14 @@ class KafkaIntake:
         new = [lane.partition for lane in self._lanes.values() if lane.committed is None]
         for partition, offset in self._consumer.committed(new, timeout_s=1.0).items():
             self._lanes[partition].committed = offset
-        for partition, end in self._consumer.ends(self._lanes, timeout_s=1.0).items():
+        ends = self._consumer.ends(self._lanes, timeout_s=1.0)
+        for partition, end in ends.items():
             self._lanes[partition].end = end
+        # A poll without a broker is only empty; who answers no question is away.
+        is_silent = bool(self._lanes) and not ends
+        if is_silent != bool(self._silence):
+            self._silence = "no Kafka broker answers" if is_silent else ""
+            _log.warning("%s", self._silence or "a Kafka broker answers again")
 
     # -- the store -------------------------------------------------------------------------------------------------------
 
@@ -334,7 +341,7 @@ class KafkaIntake:
                 for lane in sorted(self._lanes.values(), key=lambda lane: lane.partition)
             ],
             store=self._store.why or None,
-            kafka=self._kafka.why or self._letters.why or None,
+            kafka=self._kafka.why or self._letters.why or self._silence or None,
             counters=self._counters.copy(),
         )
         if self._said.may("report", self._monotonic(), REPORT_EVERY_S):
