@@ -3,11 +3,13 @@
 Each process looks before it writes; two that look at the same moment may both find nothing. So each looks again after it has
 written. A table numbers its inserts in the order in which they become visible (``_block_number``): who finds a row with a smaller
 number was second, answers so, and takes its own row away again, here and where it had gone from here. Who finds none was first, and
-whoever comes later will find that out.
+whoever comes later will find that out. Should a merge of the table come between (it keeps the row with the earlier stamp), both may
+answer with a conflict and have it in quarantine; nothing that was acknowledged goes.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -15,6 +17,8 @@ from typing import Any, Generic, TypeVar
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
+
+_HOUR_US = 3_600_000_000
 
 _PREDICTIONS = """
 SELECT model, request_key, request_id, model_version, item_id,
@@ -50,17 +54,26 @@ def lost_predictions(
     store: Store, predictions: Sequence[CheckedPrediction], received_us: int, tables: dict[str, str]
 ) -> list[Lost[CheckedPrediction]]:
     """Those of the predictions stored with this stamp that came second; ``tables`` are the typed tables by model."""
-    first = {row[:5]: row[5:] for row in _read(store, _PREDICTIONS, predictions)}
+    found: defaultdict[tuple[Any, ...], list[tuple[int, int, int]]] = defaultdict(list)
+    for row in _read(store, _PREDICTIONS, predictions):
+        found[row[:5]].append(row[5:])
     lost = []
     for one in predictions:
-        digest, first_us, predicted_us = first[one.identity]
+        digest, first_us, first_predicted_us = found[one.identity][-1]
         if first_us == received_us and digest == one.content_hash:
             continue
-        lost.append(Lost(one, is_same=digest == one.content_hash))
+        is_same = digest == one.content_hash
+        lost.append(Lost(one, is_same=is_same))
         ours_us = received_us if one.predicted_us is None else one.predicted_us
-        _forget_prediction(
-            store, tables[one.event.model], one, received_us, ours_us if ours_us != predicted_us else None
-        )
+        if not is_same:
+            other_us = ours_us if ours_us != first_predicted_us else None
+            _forget_prediction(store, tables[one.event.model], one, received_us, other_us)
+            continue
+        # The same content twice is one row by itself, and nothing may be deleted that a merge has kept for both; but where
+        # neither said when it was, it has two moments, and the earlier stamp is the one that is seen.
+        seen_us, seen_predicted_us = min(row[1:] for row in found[one.identity] if row[0] == digest)
+        if seen_us != received_us and seen_predicted_us // _HOUR_US != ours_us // _HOUR_US:
+            _forget_typed(store, tables[one.event.model], one, received_us, ours_us)
     return lost
 
 
@@ -73,6 +86,8 @@ def lost_labels(store: Store, labels: Sequence[CheckedLabel], received_us: int) 
         if first_us == received_us and digest == one.content_hash:
             continue
         lost.append(Lost(one, is_same=digest == one.content_hash))
+        if digest == one.content_hash:
+            continue
         params = {"key": one.key, "request_id": one.event.request_id, "label_id": one.label_id, "received": received_us}
         store.command(_FORGET_LABEL, params)
     return lost
@@ -86,7 +101,19 @@ def _forget_prediction(
     store: Store, table: str, one: CheckedPrediction, received_us: int, predicted_us: int | None
 ) -> None:
     """Take our row away; ``predicted_us``: where its time was another, outcomes may hang on that."""
-    params = {
+    store.command(_FORGET_SPINE, _params(one, received_us))
+    _forget_typed(store, table, one, received_us, predicted_us)
+
+
+def _forget_typed(store: Store, table: str, one: CheckedPrediction, received_us: int, predicted_us: int | None) -> None:
+    params = _params(one, received_us)
+    store.command(_FORGET_SERVED % table, params)
+    if predicted_us is not None:
+        store.command(_FORGET_OUTCOMES, params | {"predicted": predicted_us})
+
+
+def _params(one: CheckedPrediction, received_us: int) -> dict[str, object]:
+    return {
         "model": one.event.model,
         "key": one.key,
         "request_id": one.event.request_id,
@@ -94,7 +121,3 @@ def _forget_prediction(
         "item": one.event.item_id,
         "received": received_us,
     }
-    store.command(_FORGET_SPINE, params)
-    store.command(_FORGET_SERVED % table, params)
-    if predicted_us is not None:
-        store.command(_FORGET_OUTCOMES, params | {"predicted": predicted_us})
