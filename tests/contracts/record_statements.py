@@ -134,7 +134,7 @@ def main(folder: Path, canary: str) -> None:
         told = http.get(f"/v1/writers/{canary}").json()
         assert (told["received"], told["explained"]) == (200, {canary: 5})
         assert len(http.get(f"/v1/writers?model={canary}&state=waiting").json()["writers"]) == 1
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 150
         path = f"/v1/models/{canary}"
         entity = f"/v1/entities/{quote(canary, safe='')}/{quote(canary, safe='')}"
         while any(one["waits"] for one in http.get(entity).json()["label_events"]) and time.monotonic() < deadline:
