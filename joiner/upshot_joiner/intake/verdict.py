@@ -4,7 +4,8 @@ Each process looks before it writes; two that look at the same moment may both f
 written. A table numbers its inserts in the order in which they become visible (``_block_number``): who finds a row with a smaller
 number was second, answers so, and takes its own row away again, here and where it had gone from here. Who finds none was first, and
 whoever comes later will find that out. Should a merge of the table come between (it keeps the row with the earlier stamp), both may
-answer with a conflict and have it in quarantine; nothing that was acknowledged goes.
+answer with a conflict and have it in quarantine, or what was answered first may be what goes: different contents under one identity
+at one instant have no certain winner. Identical content is never taken away.
 """
 
 from __future__ import annotations
