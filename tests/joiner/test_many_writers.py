@@ -203,7 +203,7 @@ def test_a_list_of_orphans_written_by_two_is_exact_when_it_is_read(two: Two, fre
     predict(two.a, request_id=fresh, model=fresh)
     label(two.b, request_id=fresh, value=1)
     label(two.b, request_id=f"{fresh}-early", value=1, model=fresh)
-    eventually(lambda: two.a.coverage.labels(fresh)["labels"][0]["orphans"] == 1)
+    eventually(lambda: [one["orphans"] for one in two.a.coverage.labels(fresh)["labels"]] == [1])
     two.store.command(
         "INSERT INTO orphans (request_key, request_id, label_id, name, model, received_at, waiting, version, item_id) "
         "SELECT request_key, request_id, label_id, name, model, received_at, 1, {version:UInt64}, item_id "
