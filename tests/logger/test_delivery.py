@@ -237,7 +237,7 @@ def test_a_server_that_is_away_loses_nothing_but_what_does_not_fit():
 def test_a_server_that_hangs_holds_up_no_caller(collector):
     """Calls return at once while a request waits for its answer; a flush gives up at its timeout and says so."""
     collector.always = Reply(hang_s=30)
-    logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, queue_max_events=1000)
+    logger = upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02, queue_max_events=1000, spool=False)
     logger.log_prediction({}, 0)
     eventually(lambda: collector.requests)
     started = time.monotonic()

@@ -149,7 +149,7 @@ def test_a_signal_ends_the_server_quietly(tmp_path: Path, number: signal.Signals
 def test_what_cannot_be_served_is_said_at_once(server: RunningServer, tmp_path: Path) -> None:
     """A folder in use, a port in use, an address that others could reach."""
     for options, said in (
-        (["--data", str(server.data), "--port", "0"], "another Upshot server has this data folder open"),
+        (["--data", str(server.data), "--port", "0"], "has this data folder open; stop it"),
         (["--data", str(tmp_path), "--port", str(server.port)], "Address already in use"),
         (["--data", str(tmp_path), "--host", "0.0.0.0"], "127.0.0.1 only"),  # noqa: S104  # it must be refused
         (["--data", str(tmp_path), "--config", str(tmp_path / "none.yaml")], "cannot be read"),

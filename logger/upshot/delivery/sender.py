@@ -286,6 +286,7 @@ class Sender:
                 self._held_until = 0.0
                 self._settle(batch, receipt=receipt)
                 return []
+            asked = self._flush_asked, self._closing  # whoever asks from now on does not know of this attempt
             self._is_failing = True
             self._pace.after_outage()
             with self._ledger.lock:
@@ -293,7 +294,7 @@ class Sender:
             self._writer.complaints.say()
             if self._closing and self._outbox.keeps_refused:
                 return None  # it is on disk: the next process will find a better moment
-            if self._back_off(failures, retry_after_s):
+            if self._back_off(failures, retry_after_s, asked):
                 failures = 0
 
     def _hold(self, error: PermanentError) -> None:
@@ -304,21 +305,23 @@ class Sender:
         with self._flushed:
             self._flushed.notify_all()
 
-    def _back_off(self, failures: int, retry_after_s: float | None) -> bool:
-        """Wait before the next attempt. True when a flush or close cut it short, which begins the back-off anew."""
+    def _back_off(self, failures: int, retry_after_s: float | None, asked: tuple[int, bool]) -> bool:
+        """Wait before the next attempt. True when a flush or close cut it short, which begins the back-off anew.
+
+        ``asked``: the flushes that had been asked for, and whether the end had, when the last attempt failed.
+        """
         if retry_after_s is None:
             longest_s = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures, 10))
             wait_s = longest_s * self._random.uniform(0.5, 1.0)
         else:
             wait_s = min(retry_after_s, _LONGEST_RETRY_AFTER_S) * self._random.uniform(1.0, 1.1) + 0.01
         until = time.monotonic() + wait_s
-        asked = self._flush_asked, self._closing
         while (left_s := min(until, self._deadline) - time.monotonic()) > 0:
+            # A server that named a time gets that time, unless we must end before.
+            if retry_after_s is None and asked != (self._flush_asked, self._closing):
+                return True
             if self._wake.wait(left_s):
                 self._wake.clear()
-                # A server that named a time gets that time, unless we must end before.
-                if retry_after_s is None and asked != (self._flush_asked, self._closing):
-                    return True
         return False
 
     # ---- the books ---------------------------------------------------------------------------------------------------
