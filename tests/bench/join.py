@@ -44,7 +44,7 @@ def incremental(sizes: list[int], contenders_up_to: int) -> None:
     """Parts a and b."""
     print(f"\na, b: {LABELS:,} new labels of the last day into a history; medians of five, seconds")
     print(
-        f"{'predictions':>13}{'upshot':>9}{'plain join':>12}{'DuckDB':>9}{'.. table':>9}{'Polars':>9}   x plain   x first"
+        f"{'predictions':>13}{'upshot':>9}{'plain join':>12}{'DuckDB':>9}{'.. table':>9}{'Polars':>9}   x plain   labels  µs each"
     )
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,8 @@ def incremental(sizes: list[int], contenders_up_to: int) -> None:
             for name in ("duckdb_s", "duckdb_table_s", "polars_s")
         )
         print(
-            f"{size:>13,}{ours:>9.2f}{plain:>12.2f}{others}{ours / plain:>10.2f}{found['labels']:>9,}{ours / found['labels'] * 1e6:>9.1f}",
+            f"{size:>13,}{ours:>9.2f}{plain:>12.2f}{others}{ours / plain:>10.2f}"
+            f"{found['labels']:>9,}{ours / found['labels'] * 1e6:>9.1f}",
             flush=True,
         )
 
