@@ -13,8 +13,8 @@ from upshot_joiner.intake.check import exact_json
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.origin import Origin
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys, key_bytes
-from upshot_joiner.store.rows import KEY, TIME
+from upshot_joiner.store.keys import Keys, key_column
+from upshot_joiner.store.rows import TIME
 from upshot_joiner.writers.arrivals import number_of
 
 MAX_PAYLOAD_BYTES = 64 * 1024
@@ -74,7 +74,7 @@ def _rows(entries: list[tuple[Entry, Origin]], received: datetime) -> pa.Table:
             "payload": [text[:MAX_PAYLOAD_BYTES].decode("utf-8", "ignore") for text in texts],
             "writer_id": [writer_id for writer_id, _ in numbers],
             "seq": pa.array([seq for _, seq in numbers], pa.uint64()),
-            "entry_id": pa.array([key_bytes(origin.entry_id) for origin in origins], KEY),
+            "entry_id": key_column([origin.entry_id for origin in origins]),
             "topic": [origin.topic for origin in origins],
             "partition": pa.array([origin.partition for origin in origins], pa.uint32()),
             "offset": pa.array([origin.offset for origin in origins], pa.uint64()),

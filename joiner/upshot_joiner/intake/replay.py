@@ -22,8 +22,8 @@ from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction
 from upshot_joiner.intake.origin import Origin
 from upshot_joiner.intake.receive import Received, Receiver
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
-from upshot_joiner.store.rows import KEY, TIME
+from upshot_joiner.store.keys import key_column
+from upshot_joiner.store.rows import TIME
 
 MAX_PAGE = 1000
 
@@ -132,7 +132,7 @@ class Replayer:
             self._mark(taken)
 
     def _mark(self, entries: Sequence[_Entry]) -> None:
-        ids = pa.array([key_bytes(entry.entry_id) for entry in entries], KEY)
+        ids = key_column([entry.entry_id for entry in entries])
         now = pa.array([self._clock.now()] * len(entries), TIME)
         self._home.insert("quarantine_replayed", pa.table({"entry_id": ids, "replayed_at": now}))
 

@@ -33,7 +33,7 @@ from upshot_joiner.join.attribution import Attributed, EntityEvent, EntityPredic
 from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.entities import EntityTypes
-from upshot_joiner.store.keys import Keys, key_bytes
+from upshot_joiner.store.keys import Keys, key_bytes, key_column, key_number
 from upshot_joiner.store.rows import KEY, TEXT_MAP, TIME
 from upshot_joiner.store.served import ServedTables
 
@@ -374,7 +374,7 @@ class Attributor:
             self._store.insert("attributed_events", changes)
             with self._lock:
                 self._unfinished.remove(us - 1)
-            self._requests_touched({int.from_bytes(key, "little") for key in changes["request_key"].to_pylist()}, stamp)
+            self._requests_touched({key_number(key) for key in changes["request_key"].to_pylist()}, stamp)
 
         self._run(write)
 
@@ -389,7 +389,7 @@ class Attributor:
             rows = _by_request(self._home.arrow(_WRITTEN_SINCE, {"since": min(unfinished)}))
             if rows.num_rows:
                 self._store.insert("attributed_events", rows)
-                keys = {int.from_bytes(key, "little") for key in rows["request_key"].to_pylist()}
+                keys = {key_number(key) for key in rows["request_key"].to_pylist()}
                 self._requests_touched(keys, self._stamper.last)
             with self._lock:
                 for one in unfinished:
@@ -420,7 +420,7 @@ class Attributor:
             "orphans",
             pa.table(
                 {
-                    "request_key": pa.array([key_bytes(one.entity_key) for one, _ in changed], KEY),
+                    "request_key": key_column([one.entity_key for one, _ in changed]),
                     "request_id": [""] * rows,
                     "label_id": [one.event.label_id for one, _ in changed],
                     "name": [one.event.name for one, _ in changed],
@@ -475,7 +475,7 @@ def _difference(
     columns = ["entity_key", "label_id", "model", "request_id", "value_kind", "value_text", "attributed_at"]
     rows = enumerate(zip(*(current[name].to_pylist() for name in columns), strict=True))
     for position, (key, *row, _) in sorted(rows, key=lambda one: one[1][-1]):  # of two alike, the earlier one stays
-        if missing.pop((int.from_bytes(key, "little"), *row), None) is None:
+        if missing.pop((key_number(key), *row), None) is None:
             withdrawn.append(position)
     return list(missing.values()), withdrawn
 

@@ -10,7 +10,7 @@ from upshot_joiner.join import fold
 from upshot_joiner.join.few import LabelEventSeen
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys, key_bytes
+from upshot_joiner.store.keys import Keys, key_column
 
 _EVENTS = """
 SELECT
@@ -109,7 +109,7 @@ def update(store: Store, events: list[LabelEventSeen], keys: Keys) -> None:
         "orphans",
         pa.table(
             {
-                "request_key": pa.array([key_bytes(event.identity[0]) for event in changed], rows.KEY),
+                "request_key": key_column([event.identity[0] for event in changed]),
                 "request_id": [event.identity[1] for event in changed],
                 "label_id": [event.identity[2] for event in changed],
                 "item_id": [event.item_id for event in changed],

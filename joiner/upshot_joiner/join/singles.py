@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from upshot_joiner.config import LabelConfig, ModelConfig
 from upshot_joiner.join import fold
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys
+from upshot_joiner.store.keys import Keys, key_number
 
 _MATCHED = f"""
 SELECT
@@ -51,9 +51,7 @@ def fold_batch(
         if not passes_through(config_of(model).label(name)):
             of_pair = pc.and_(pc.equal(matched["model"], model), pc.equal(matched["name"], name))
             single = pc.and_(single, pc.invert(of_pair))
-    rest = Keys(
-        int.from_bytes(key.as_py(), "little") for key in pc.unique(matched["request_key"].filter(pc.invert(single)))
-    )
+    rest = Keys(key_number(key.as_py()) for key in pc.unique(matched["request_key"].filter(pc.invert(single))))
     outcomes = _as_outcomes(matched.filter(single))
     if not rest.numbers:
         return outcomes

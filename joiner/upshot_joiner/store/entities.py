@@ -14,8 +14,8 @@ import pyarrow as pa
 from upshot_joiner.clock import Stamper, to_micros
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import entity_key, key_bytes
-from upshot_joiner.store.rows import KEY, TIME, first_wins, label_block
+from upshot_joiner.store.keys import entity_key, key_column
+from upshot_joiner.store.rows import TIME, first_wins, label_block
 
 _KEY = """
 reinterpretAsUInt128(substring(SHA256(concat(toString(length(entity_type)), ':', entity_type, entity_id)), 1, 16))
@@ -111,10 +111,10 @@ def index_block(keyed: Sequence[tuple[int, CheckedPrediction]], received_us: int
     moments = [received_us if one.predicted_us is None else one.predicted_us for one in predictions]
     return pa.table(
         {
-            "entity_key": pa.array([key_bytes(key) for key, _ in keyed], KEY),
+            "entity_key": key_column([key for key, _ in keyed]),
             "predicted_at": pa.array(moments, pa.int64()).cast(TIME),
             "model": pa.array([one.event.model for one in predictions], pa.string()),
-            "of_request": pa.array([key_bytes(one.key) for one in predictions], KEY),
+            "of_request": key_column([one.key for one in predictions]),
             "request_id": pa.array([one.event.request_id for one in predictions], pa.string()),
             "model_version": pa.array([one.event.model_version for one in predictions], pa.string()),
             "item_id": pa.array([one.event.item_id for one in predictions], pa.string()),

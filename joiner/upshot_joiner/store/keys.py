@@ -58,12 +58,26 @@ def key_bytes(key: int) -> bytes:
     return key.to_bytes(16, "little")
 
 
+def key_number(packed: bytes) -> int:
+    """The reverse of :func:`key_bytes`."""
+    return int.from_bytes(packed, "little")
+
+
+def key_column(keys: Iterable[int]) -> pa.Array:
+    """128-bit numbers as an Arrow column, which ClickHouse reads as UInt128."""
+    return _column(b"".join(map(key_bytes, keys)))
+
+
+def _column(packed: bytes) -> pa.Array:
+    return pa.Array.from_buffers(pa.binary(16), len(packed) // 16, [None, pa.py_buffer(packed)])
+
+
 class Keys:
     """A batch of request keys that statements ask about; immutable, each key once, in order."""
 
     def __init__(self, keys: Iterable[int]) -> None:
         self.numbers = tuple(sorted(set(keys)))
-        self.packed = b"".join([key.to_bytes(16, "little") for key in self.numbers])
+        self.packed = b"".join(map(key_bytes, self.numbers))
         """As ClickHouse keeps a column of UInt128."""
 
     def __len__(self) -> int:
@@ -71,7 +85,7 @@ class Keys:
 
     def column(self) -> pa.Array:
         """As an Arrow column."""
-        return pa.Array.from_buffers(pa.binary(16), len(self.numbers), [None, pa.py_buffer(self.packed)])
+        return _column(self.packed)
 
     def split(self, n: int, number_of: Callable[[int, int], int]) -> list[Keys]:
         """One batch for each of ``n`` shards; ``number_of`` (key, n) says which is a key's."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from upshot_joiner.config import ModelConfig
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, exact_json, scalar_parts
+from upshot_joiner.store.keys import key_column
 from upshot_joiner.store.served import ARROW_TYPE, KINDS, Kind
 
 TIME = pa.timestamp("us", "UTC")
@@ -132,7 +133,7 @@ def identity_block(predictions: Sequence[CheckedPrediction], received_us: int) -
     events = [one.event for one in predictions]
     return pa.table(
         {
-            "request_key": keys([one.key for one in predictions]),
+            "request_key": key_column([one.key for one in predictions]),
             "request_id": pa.array([event.request_id for event in events], pa.string()),
             "model_version": pa.array([event.model_version for event in events], pa.string()),
             "item_id": pa.array([event.item_id for event in events], pa.string()),
@@ -141,7 +142,7 @@ def identity_block(predictions: Sequence[CheckedPrediction], received_us: int) -
             ).cast(TIME),
             "received_at": pa.repeat(pa.scalar(received_us, pa.int64()), rows).cast(TIME),
             "first_wins": pa.repeat(pa.scalar(first_wins(received_us), pa.uint64()), rows),
-            "content_hash": keys([one.content_hash for one in predictions]),
+            "content_hash": key_column([one.content_hash for one in predictions]),
         }
     )
 
@@ -220,7 +221,7 @@ def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
     observed = [received_us if one.observed_us is None else one.observed_us for one in labels]
     return pa.table(
         {
-            "request_key": keys([one.key for one in labels]),
+            "request_key": key_column([one.key for one in labels]),
             "request_id": pa.array([event.request_id for event in events], pa.string()),
             "label_id": pa.array([one.label_id for one in labels], pa.string()),
             "name": pa.array([event.name for event in events], pa.string()),
@@ -237,7 +238,7 @@ def label_block(labels: Sequence[CheckedLabel], received_us: int) -> pa.Table:
             "tags": _maps([event.tags for event in events], TEXT_MAP),
             "writer_id": pa.array([event.writer_id for event in events], pa.string()),
             "seq": pa.array([event.seq for event in events], pa.uint64()),
-            "content_hash": keys([one.content_hash for one in labels]),
+            "content_hash": key_column([one.content_hash for one in labels]),
         }
     )
 
@@ -276,12 +277,6 @@ def features_of(
                 break
         features[name] = value
     return features
-
-
-def keys(numbers: Sequence[int]) -> pa.Array:
-    """128-bit numbers as an Arrow column."""
-    joined = b"".join([number.to_bytes(16, "little") for number in numbers])
-    return pa.Array.from_buffers(KEY, len(numbers), [None, pa.py_buffer(joined)])
 
 
 def _maps(

@@ -13,6 +13,7 @@ from upshot_joiner.config import ModelConfig
 from upshot_joiner.join import few, fold
 from upshot_joiner.join.attributed import both
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.keys import key_number
 
 _ANY_ATTRIBUTED = "SELECT 1 FROM attributed_events LIMIT 1"
 _STORED = """
@@ -46,7 +47,7 @@ class Wrong:
     @property
     def key(self) -> int:
         """The request key."""
-        return int.from_bytes(self.identity[0], "little")
+        return key_number(self.identity[0])
 
     def like(self, other: Wrong | None) -> bool:
         """Whether the same was found before."""

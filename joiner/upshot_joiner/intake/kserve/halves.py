@@ -15,7 +15,7 @@ from upshot_joiner.clock import to_micros
 from upshot_joiner.intake.kserve.inference import Half, Side
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import key_bytes
+from upshot_joiner.store.keys import key_column
 
 Key = tuple[int, Side]
 
@@ -139,14 +139,14 @@ class Halves:
             "inference_halves",
             pa.table(
                 {
-                    "pair": pa.array([key_bytes(pair) for pair, _ in keys], rows.KEY),
+                    "pair": key_column([pair for pair, _ in keys]),
                     "side": pa.array([side for _, side in keys], pa.string()),
                     "event_id": pa.array([half.event_id for half in halves], pa.string()),
                     "source": pa.array([half.source for half in halves], pa.string()),
                     "extensions": pa.array([json.dumps(dict(half.extensions)) for half in halves], pa.string()),
                     "at": pa.array([half.at_us for half in halves], pa.int64()).cast(rows.TIME),
                     "received_at": pa.array(received, rows.TIME),
-                    "digest": pa.array([key_bytes(digest) for digest in digests], rows.KEY),
+                    "digest": key_column(digests),
                     "body": pa.array(bodies, pa.binary()),
                     "settled": pa.array(settled, pa.uint8()),
                     "because": pa.array(because, pa.string()),

@@ -17,7 +17,7 @@ from upshot_joiner.clock import Stamper, from_micros, to_micros
 from upshot_joiner.errors import Place, Problem
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys, key_bytes
+from upshot_joiner.store.keys import Keys, key_column
 
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 256 * 1024 * 1024
@@ -165,7 +165,7 @@ class Bodies:
             pa.table(
                 {
                     "source": pa.array([body.source for _, body, _, _, _ in changed], pa.string()),
-                    "body_key": pa.array([key_bytes(key) for key, _, _, _, _ in changed], rows.KEY),
+                    "body_key": key_column([key for key, _, _, _, _ in changed]),
                     "received_at": pa.array([from_micros(at) for _, _, at, _, _ in changed], rows.TIME),
                     "body": pa.array([text for _, _, _, text, _ in changed], pa.string()),
                     "headers": pa.array([json.dumps(dict(body.headers)) for _, body, _, _, _ in changed], pa.string()),

@@ -21,7 +21,7 @@ from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.grouped import Grouped
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys, key_bytes
+from upshot_joiner.store.keys import Keys, key_column
 
 REMEMBERED = timedelta(days=7)
 FORGET_EVERY = timedelta(hours=1)
@@ -111,8 +111,8 @@ class Remembered:
             "webhook_ids",
             pa.table(
                 {
-                    "id_key": pa.array([key_bytes(one.id_key) for one in deliveries], rows.KEY),
-                    "digest": pa.array([key_bytes(one.digest) for one in deliveries], rows.KEY),
+                    "id_key": key_column([one.id_key for one in deliveries]),
+                    "digest": key_column([one.digest for one in deliveries]),
                     "answer": pa.array([_text(one.answer) for one in deliveries], pa.string()),
                     "received_at": pa.array([now] * len(deliveries), rows.TIME),
                 }
