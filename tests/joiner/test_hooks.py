@@ -100,7 +100,7 @@ def test_counts_of_deliveries_balance_over_a_restart(line: Line, hooks: Hooks, f
 def test_what_cannot_be_mapped_waits_until_the_mapping_is_mended(line: Line, hooks: Hooks, fresh: str) -> None:
     """It is kept once, with the places; after a replay its labels are there, observed when they came, and nothing waits."""
     hooks.configure(fresh, CONFIG)
-    came = line.clock.now()
+    came = line.stamper.next()
     content = {"id": 7, "list": [{"r": f"{fresh}-a", "v": 1}, {"ref": f"{fresh}-b", "v": 0}]}
     taken = deliver(hooks, fresh, content)
     assert taken.answer.accepted == 1
