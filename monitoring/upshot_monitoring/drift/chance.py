@@ -11,12 +11,12 @@ Paper: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", chapter 1
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from upshot_monitoring.drift.alignment import pooled_buckets
+from upshot_monitoring.drift.cells import pooled_buckets
+from upshot_monitoring.drift.registry import Statistic
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 DRAWS = 40
@@ -24,8 +24,6 @@ FIRST_DRAWS = 6
 FAR = 3.0
 DEVIATIONS = 6.0
 _SEED = 20130401
-
-Statistic = Callable[[Profile, Profile], float]
 
 
 def chance_limit(statistic: Statistic, reference: Profile, current: Profile, seen: float = 0.0) -> float:
@@ -46,7 +44,7 @@ def chance_limit(statistic: Statistic, reference: Profile, current: Profile, see
 
 def _numeric_draw(reference: Profile, current: Profile, rng: np.random.Generator) -> tuple[Profile, Profile]:
     pooled = pooled_buckets(reference, current)
-    counts = pooled.counts_reference + pooled.counts_current
+    counts = pooled.reference + pooled.current
     means = (pooled.sums_reference + pooled.sums_current) / counts
 
     def drawn(like: Profile) -> Profile:

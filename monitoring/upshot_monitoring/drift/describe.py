@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from upshot_monitoring.drift.methods import NUMERIC
+from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.drift.verdict import Judgement
 from upshot_monitoring.profiles.profile import Profile
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from upshot_monitoring.drift.alignment import LARGEST
-from upshot_monitoring.drift.methods import NUMERIC
+from upshot_monitoring.drift.cells import LARGEST
+from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.profiles.profile import Profile
 
 BARS = 40

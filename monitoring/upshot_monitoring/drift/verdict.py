@@ -8,7 +8,7 @@ from typing import Literal
 
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift.chance import chance_limit
-from upshot_monitoring.drift.methods import CLASSES, METHODS, NUMERIC, Method, method_for
+from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method, method_for
 from upshot_monitoring.profiles.profile import Profile
 
 Verdict = Literal["ok", "drift", "no_verdict"]
@@ -42,7 +42,7 @@ class Judgement:
     @property
     def severity(self) -> tuple[int, float]:
         """Sorts the worst first."""
-        ratio = (self.statistic or 0.0) / self.threshold if self.threshold > 0 else 0.0
+        ratio = METHODS[self.method].excess(self.statistic, self.threshold) if self.statistic is not None else 0.0
         # A finding without a statistic (a feature that is not served at all) is worse than any number.
         if self.verdict == "drift" and self.statistic is None:
             ratio = math.inf
@@ -96,12 +96,17 @@ def _compared(found: Judgement, reference: Profile, current: Profile, method: Me
         one.name: _finite(one.statistic(reference, current)) for one in METHODS.values() if reference.kind in one.kinds
     }
     found.statistic = found.statistics[method.name]
-    if reference.is_constant and current.is_constant and found.statistic < found.threshold:
+    if reference.is_constant and current.is_constant and not method.is_beyond(found.statistic, found.threshold):
         found.reasons.append("constant on both sides")
-    elif reference.is_constant and found.statistic >= found.threshold:
+    elif reference.is_constant and method.is_beyond(found.statistic, found.threshold):
         found.reasons.append("constant in the reference, not any more")
-    beyond = found.statistic >= found.threshold
-    if beyond and not reference.is_constant:
+    beyond = method.is_beyond(found.statistic, found.threshold)
+    if beyond and method.effect is not None and found.statistics[method.effect.method] < method.effect.least:
+        found.reasons.append(
+            f"beyond chance, but too small a change: {method.effect.method} below {method.effect.least:g}"
+        )
+        beyond = False
+    if beyond and method.sort == "distance" and not reference.is_constant:
         limit = chance_limit(method.statistic, reference, current, found.statistic)
         if found.statistic <= limit:
             beyond = False

@@ -137,6 +137,12 @@ class Profile:
         at_high = np.where(known, np.clip(at_high, 0.0, 1.0 - at_low), 0.0)
         return at_low, at_high
 
+    @cached_property
+    def holds_only_its_ends(self) -> bool:
+        """Whether every bucket has no other numbers than its smallest and its largest."""
+        at_low, at_high = self._ends
+        return bool(np.all((self.counts <= 2) | (self.lows == self.highs) | (at_low + at_high > 1 - 1e-9)))
+
     def cdf(self, points: Floats, *, left: bool = False) -> Floats:
         """The share of finite numbers <= each point (< with ``left``): exact between buckets and at their ends."""
         if not self.n:

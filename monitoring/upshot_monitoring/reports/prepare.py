@@ -13,7 +13,7 @@ from upshot_joiner.config import ConfigStore, parse_duration
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.drift.answers import Asked, Drift
-from upshot_monitoring.drift.methods import NUMERIC
+from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.profiles.columns import served_columns
 from upshot_monitoring.profiles.read import Window
 from upshot_monitoring.profiles.references import Reference, References

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.alignment import pooled_buckets
-from upshot_monitoring.profiles.profile import Profile
+from upshot_monitoring.drift.cells import Pooled, pooled_buckets
+from upshot_monitoring.profiles.profile import Floats, Profile
 
 LEAST_STD = 0.001
 """In the unit of the feature: what a constant reference is divided by, as Evidently does."""
@@ -35,15 +35,21 @@ LEAST_STD = 0.001
 
 def wasserstein(reference: Profile, current: Profile) -> float:
     """The distance in standard deviations of the reference. Both need numbers, on the same scale."""
-    pooled = pooled_buckets(reference, current)
-    unit = reference.scale.scale
-    lows, highs = (reference.scale.standardized(ends) for ends in (pooled.lows, pooled.highs))
-    shares_r, shares_c = pooled.counts_reference / reference.n, pooled.counts_current / current.n
-    before = np.concatenate([[0.0], np.cumsum(shares_r - shares_c)])
+    return float(formula(pooled_buckets(reference, current)))
+
+
+def formula(cells: Pooled) -> Floats:
+    """The distance of these buckets."""
+    lows, highs = (cells.scale.standardized(ends) for ends in (cells.lows, cells.highs))
+    shares_r, shares_c = cells.shares
+    rows_r, rows_c = (counts.sum(axis=-1, keepdims=True) for counts in (cells.reference, cells.current))
+    after = np.cumsum(shares_r - shares_c, axis=-1)
+    before = after - (shares_r - shares_c)
     inside = np.abs(
-        (highs - lows) * before[:-1]
-        + (shares_r * highs - pooled.sums_reference / reference.n)
-        - (shares_c * highs - pooled.sums_current / current.n)
+        (highs - lows) * before
+        + (shares_r * highs - cells.sums_reference / rows_r)
+        - (shares_c * highs - cells.sums_current / rows_c)
     )
-    between = np.abs(before[1:-1]) * (lows[1:] - highs[:-1])
-    return float((inside.sum() + between.sum()) * unit / max(reference.std, LEAST_STD))
+    between = np.abs(after[..., :-1]) * (lows[1:] - highs[:-1])
+    moved: Floats = (inside.sum(axis=-1) + between.sum(axis=-1)) * cells.scale.scale / np.maximum(cells.std, LEAST_STD)
+    return moved

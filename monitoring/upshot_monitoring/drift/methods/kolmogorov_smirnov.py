@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.profiles.profile import Profile
+from upshot_monitoring.drift.cells import Cells
+from upshot_monitoring.profiles.profile import Floats, Profile
 
 
 def kolmogorov_smirnov(reference: Profile, current: Profile) -> float:
@@ -33,3 +34,10 @@ def kolmogorov_smirnov(reference: Profile, current: Profile) -> float:
     gaps = np.abs(reference.cdf(points) - current.cdf(points))
     gaps_before = np.abs(reference.cdf(points, left=True) - current.cdf(points, left=True))
     return float(max(gaps.max(), gaps_before.max()))
+
+
+def formula(cells: Cells) -> Floats:
+    """D of cells in ascending order: the largest gap at the end of a cell."""
+    r, c = cells.shares
+    largest: Floats = np.abs(np.cumsum(r - c, axis=-1)).max(axis=-1)
+    return largest

@@ -20,11 +20,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.alignment import class_shares
-from upshot_monitoring.profiles.profile import Profile
+from upshot_monitoring.drift.cells import Cells, classes
+from upshot_monitoring.profiles.profile import Floats, Profile
 
 
 def l_infinity(reference: Profile, current: Profile) -> float:
     """The largest difference of a share, 0 to 1. For values that are not numbers."""
-    r, c = class_shares(reference, current)
-    return float(np.abs(r - c).max())
+    return float(formula(classes(reference, current)))
+
+
+def formula(cells: Cells) -> Floats:
+    """The largest difference of these cells."""
+    r, c = cells.shares
+    largest: Floats = np.abs(r - c).max(axis=-1)
+    return largest

@@ -22,16 +22,22 @@ D. M. Endres, J. E. Schindelin, "A new metric for probability distributions", IE
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 from scipy.special import rel_entr
 
-from upshot_monitoring.drift.alignment import bin_shares
-from upshot_monitoring.profiles.profile import Profile
+from upshot_monitoring.drift.cells import Cells, bins
+from upshot_monitoring.profiles.profile import Floats, Profile
 
 
 def jensen_shannon(reference: Profile, current: Profile) -> float:
     """The distance between the two, 0 to 0.8326."""
-    p, q = bin_shares(reference, current)
+    return float(formula(bins(reference, current)))
+
+
+def formula(cells: Cells) -> Floats:
+    """The distance of these cells."""
+    p, q = cells.shares
     middle = (p + q) / 2
-    return math.sqrt(max(0.0, float(rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2))
+    divergence = (rel_entr(p, middle).sum(axis=-1) + rel_entr(q, middle).sum(axis=-1)) / 2
+    distance: Floats = np.sqrt(np.maximum(0.0, divergence))
+    return distance

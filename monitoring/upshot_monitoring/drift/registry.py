@@ -1,0 +1,139 @@
+"""The methods by name: what each applies to, which way it points, from where on it is drift; and which one a feature gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from upshot_joiner.config import FeatureDriftConfig
+from upshot_monitoring.drift import cells
+from upshot_monitoring.drift.cells import Cells
+from upshot_monitoring.drift.methods import (
+    chi_square,
+    hellinger,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    l_infinity,
+    psi,
+    psi_equal_width,
+    total_variation,
+    wasserstein,
+)
+from upshot_monitoring.profiles.profile import Floats, Kind, Profile
+
+NUMERIC: Final[frozenset[Kind]] = frozenset({"numeric", "vector"})
+"""Kinds that are compared as numbers; a vector by its norm."""
+CLASSES: Final[frozenset[Kind]] = frozenset({"bool", "categorical"})
+ANY: Final = NUMERIC | CLASSES
+
+Statistic = Callable[[Profile, Profile], float]
+Sort = Literal["distance", "test"]
+Rests = Literal["bins", "deciles", "order"]
+"""What a number of a method rests on: bins or categories, tenths of the reference or categories, the order of all numbers."""
+_CELLS: Final[dict[Rests, Callable[[Profile, Profile], Cells]]] = {
+    "bins": cells.bins,
+    "deciles": cells.deciles,
+    "order": cells.pooled_buckets,
+}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How large a change must be for a test to be called drift, by a distance."""
+
+    method: str
+    least: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compare two profiles, and what it claims; ``tests/monitoring/test_conformance.py`` holds it to its claims."""
+
+    name: str
+    statistic: Statistic
+    """Of two profiles."""
+    formula: Callable[[Any], Floats]
+    """Of cells, wherever they come from."""
+    rests_on: Rests
+    kinds: frozenset[Kind]
+    threshold: float
+    """From this value on it is drift, unless configured otherwise."""
+    sort: Sort = "distance"
+    """A distance grows with the difference and starts at 0; a test is a p-value, and falls."""
+    symmetric: bool = True
+    """Whether the two sides can be exchanged."""
+    most: float | None = None
+    """What it cannot exceed; None where there is no such number."""
+    quadratic: bool = False
+    """Whether it grows with the square of a small difference (a divergence), or with the difference (a norm)."""
+    effect: Effect | None = None
+
+    @property
+    def falls(self) -> bool:
+        """Whether a small number means drift."""
+        return self.sort == "test"
+
+    def cells(self, reference: Profile, current: Profile) -> Cells:
+        """What the formula is computed from."""
+        return _CELLS[self.rests_on](reference, current)
+
+    def is_beyond(self, statistic: float, threshold: float) -> bool:
+        """Whether this value, on its own, would be drift."""
+        return statistic < threshold if self.falls else statistic >= threshold
+
+    def excess(self, statistic: float, threshold: float) -> float:
+        """How many thresholds away it is; 1 is on the threshold, more is worse."""
+        if self.falls:
+            return threshold / max(statistic, 1e-300)
+        return statistic / threshold if threshold > 0 else 0.0
+
+
+METHODS: Final = {
+    method.name: method
+    for method in (
+        Method("wasserstein", wasserstein.wasserstein, wasserstein.formula, "order", NUMERIC, 0.1, symmetric=False),
+        Method(
+            "jensen_shannon", jensen_shannon.jensen_shannon, jensen_shannon.formula, "bins", ANY, 0.1, most=0.832554612
+        ),
+        Method("ks", kolmogorov_smirnov.kolmogorov_smirnov, kolmogorov_smirnov.formula, "order", NUMERIC, 0.1, most=1),
+        Method("psi", psi.psi, psi.formula, "deciles", ANY, 0.2, symmetric=False, quadratic=True),
+        Method(
+            "psi_equal_width",
+            psi_equal_width.psi_equal_width,
+            psi_equal_width.formula,
+            "bins",
+            ANY,
+            0.2,
+            quadratic=True,
+        ),
+        Method("hellinger", hellinger.hellinger, hellinger.formula, "bins", ANY, 0.1, most=1),
+        Method("total_variation", total_variation.total_variation, total_variation.formula, "bins", ANY, 0.1, most=1),
+        Method("l_infinity", l_infinity.l_infinity, l_infinity.formula, "bins", CLASSES, 0.1, most=1),
+        Method(
+            *("chi_square", chi_square.chi_square, chi_square.formula, "bins", CLASSES, 0.05),
+            sort="test",
+            most=1,
+            effect=Effect("total_variation", chi_square.EFFECT),
+        ),
+    )
+}
+
+
+def method_for(kind: Kind, config: FeatureDriftConfig | None) -> tuple[Method, float, str | None]:
+    """The method and threshold of a feature, and what is wrong with its configuration, if anything.
+
+    By the type of the feature alone: a method that changed with the number of rows would change the meaning of the number.
+    """
+    method = METHODS["wasserstein" if kind in NUMERIC else "jensen_shannon"]
+    trouble = None
+    if config is not None and config.method is not None:
+        wanted = METHODS.get(config.method)
+        if wanted is None:
+            trouble = f"the configured method is not known; {method.name} is used"
+        elif kind not in wanted.kinds:
+            trouble = f"{wanted.name} does not apply to {kind} values; {method.name} is used"
+        else:
+            method = wanted
+    threshold = config.threshold if config is not None and config.threshold is not None else method.threshold
+    return method, threshold, trouble
