@@ -7,6 +7,11 @@ FEAST  := .venv-feast
 BIN    := $(VENV)/bin
 UV     := 0.13.9
 ARGS   ?=
+# Tests run in so many processes, a file of them in one process; tests that ARGS choose run in one process, without NPROC=...
+NPROC  ?= $(if $(ARGS),0,3)
+# What shuffles the tests and generates their data. The same seed is the same run; SEED=$$RANDOM is a new one.
+SEED   ?= 1
+PYTEST  = UPSHOT_TEST_SEED=$(SEED) $(BIN)/python -m pytest --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 
 .DEFAULT_GOAL := help
 
@@ -16,11 +21,11 @@ help:           ## list the targets
 run: $(VENV)/.installed   ## start the demo: a year of real flights through the whole loop (ARGS="--once --flights 20000" ends and limits)
 	@$(BIN)/upshot demo $(ARGS)
 
-test: $(VENV)/.installed $(FEAST)/.installed  ## run all tests (ARGS="-k name" chooses)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed $(FEAST)/.installed  ## run all tests but those of `check` (ARGS="-k name" chooses, SEED=5 shuffles otherwise, NPROC=4 for so many processes)
+	$(PYTEST) -n $(NPROC) --dist loadfile $(if $(ARGS),$(ARGS),--ignore=tests/contracts)
 
 e2e: $(VENV)/.installed   ## only the tests in a real browser
-	$(BIN)/python -m pytest -m browser $(ARGS)
+	$(PYTEST) -m browser $(ARGS)
 
 test-power: $(VENV)/.installed ## cut the power under the logger's spool, as root (ARGS="--cuts 100")
 	$(BIN)/python -m tests.faults.power_cut $(ARGS)
@@ -35,7 +40,7 @@ check: $(VENV)/.installed ## format, lint, types, import direction, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/contracts $(ARGS)
+	$(PYTEST) tests/contracts $(ARGS)
 
 format: $(VENV)/.installed ## rewrite the code in the house format
 	$(BIN)/ruff format .
@@ -59,14 +64,14 @@ $(VENV)/bin/uv:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/uv
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(FEAST)/.installed: requirements-feast.lock | $(VENV)/bin/uv
 	@echo "installing into $(FEAST), where Feast is tested ..."
 	@$(BIN)/uv venv -q --clear --python $(PYTHON) $(FEAST)
-	@$(BIN)/uv pip install -q --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
 	@touch $@
 
 .PHONY: help run test soak test-power test-power-server e2e check format bench lock clean

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.running import RunningServer
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from tests.running_clickhouse import RunningClickHouse
     from tests.running_kafka import RunningKafka
     from upshot_joiner.store.client import Store
+
+# How long an example takes says how busy the machine is, and nothing about what it shows.
+hypothesis.settings.register_profile("upshot", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("upshot")
 
 _numbers = itertools.count(1)
 

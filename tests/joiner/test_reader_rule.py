@@ -18,7 +18,7 @@ from upshot.capture.convert import Converter
 from upshot.capture.events import encode
 from upshot.capture.flags import Flags
 from upshot.wire import LabelEvent, Prediction, pack
-from upshot_joiner.intake.check import check_prediction
+from upshot_joiner.intake.check import NotAccepted, check_label, check_prediction
 from upshot_joiner.intake.decoded import Decoded
 from upshot_joiner.intake.packed import PackedDecoder
 from upshot_joiner.intake.packed_items import split
@@ -176,8 +176,9 @@ def test_an_event_that_is_nested_too_deeply_loses_no_other(depth: int) -> None:
 def test_a_label_that_cannot_be_read_loses_no_other() -> None:
     packed = msgspec.msgpack.encode([{"request_id": "a", "value": 1}, {"request_id": "b", "value": b"x"}, {"value": 1}])
     decoded = PackedDecoder(LabelEvent).decode([packed])
-    assert [event.request_id for _, event in decoded.events] == ["a"]
-    assert [(one.index, one.code, one.loc) for one in decoded.refused] == [
-        (1, "wrong_type", "value"),
-        (2, "missing", "request_id"),
-    ]
+    (_, read), (index, nobodys) = decoded.events
+    assert read.request_id == "a"
+    assert [(one.index, one.code, one.loc) for one in decoded.refused] == [(1, "wrong_type", "value")]
+    with pytest.raises(NotAccepted) as refused:  # a label may name an entity instead, so that this is seen only here
+        check_label(nobodys)
+    assert (index, refused.value.code, refused.value.loc) == (2, "missing", "request_id")
