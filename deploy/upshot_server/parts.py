@@ -47,6 +47,7 @@ from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
 from upshot_joiner.writers.arrivals import Arrivals
 from upshot_monitoring.monitor import Monitor
+from upshot_monitoring.performance import catalogue as metrics
 from upshot_server.collector import open_receiver
 from upshot_server.settings import Settings
 
@@ -271,6 +272,7 @@ class Parts:
         """Put a configuration in force, and bring what was stored under the earlier one in line with it."""
         if not model or len(model) > MAX_MODEL_NAME:
             raise Problem(422, "invalid_model_name", f"A model's name has 1 to {MAX_MODEL_NAME} characters.")
+        metrics.check(config)
         before = self.configs.get(model)
         # Between two groups of the writer, so that no group is scored by one configuration and folded by another.
         changed = self.committer.run(lambda: self._put_in_force(model, before, config)).result()

@@ -72,19 +72,24 @@ class Flywheel:
 
     def label(self, values: Mapping[str, Any], *, name: str = "y", op: str = "set") -> None:
         """Store a label event for each request ID, and fold."""
+        self.label_items({(request_id, ""): value for request_id, value in values.items()}, name=name, op=op)
+
+    def label_items(self, values: Mapping[tuple[str, str], Any], *, name: str = "y", op: str = "set") -> None:
+        """The same for items of slates: (request ID, item ID)."""
         stamp = to_micros(self.stamper.next())
         events = [
             check_label(
                 LabelEvent(
                     request_id=request_id,
+                    item_id=item_id,
                     name=name,
                     op=op,
                     value=value,
                     model=self.model,
-                    label_id=f"{request_id}-{stamp}",
+                    label_id=f"{request_id}-{item_id}-{stamp}",
                 )
             )
-            for request_id, value in values.items()
+            for (request_id, item_id), value in values.items()
         ]
         for start in range(0, len(events), 20_000):
             self.store.insert("label_events", rows.label_block(events[start : start + 20_000], stamp))

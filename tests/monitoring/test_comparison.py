@@ -12,7 +12,11 @@ from sklearn.metrics import roc_auc_score
 
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
-from upshot_monitoring.performance.delong import binned_auc, delong, difference_error
+from upshot_monitoring.performance.binary.ranks import METRICS
+from upshot_monitoring.performance.binary.sums import cells_of_rows
+from upshot_monitoring.performance.delong import delong, difference_error
+
+roc_auc = METRICS[0]
 
 
 def brute_force(y: Any, scores: list[Any]) -> tuple[Any, Any]:
@@ -57,14 +61,14 @@ def test_the_error_of_a_difference_is_that_of_the_bootstrap() -> None:
     assert difference_error(covariance) < 0.6 * np.sqrt(covariance[0, 0] + covariance[1, 1])
 
 
-def test_binned_auc_is_delong_where_bins_are_values() -> None:
+def test_the_auc_of_cells_is_delong_where_bins_are_values() -> None:
     """From counts per value: the same AUC and the same error as from rows."""
     y, (score, _) = correlated(np.random.default_rng(3), 2_000)
-    values, where = np.unique(score, return_inverse=True)
-    auc, error = binned_auc(np.bincount(where, y, len(values)), np.bincount(where, ~y, len(values)))
+    measured = roc_auc.measure(cells_of_rows(score, y))
+    assert measured is not None
     aucs, covariance = delong(y, [score])
-    assert auc == pytest.approx(float(aucs[0]), abs=1e-12)
-    assert error == pytest.approx(float(np.sqrt(covariance[0, 0])), abs=1e-12)
+    assert measured.value == pytest.approx(float(aucs[0]), abs=1e-12)
+    assert measured.error == pytest.approx(float(np.sqrt(covariance[0, 0])), abs=1e-12)
 
 
 def test_delong_needs_two_of_each() -> None:

@@ -15,7 +15,7 @@ from upshot_joiner.errors import Problem
 from upshot_joiner.feed.records import FeedRecords
 from upshot_joiner.join.silence import Change
 from upshot_monitoring.performance.answers import Asked
-from upshot_monitoring.performance.binary import BinarySums, add, metrics
+from upshot_monitoring.performance.binary.sums import BinarySums, add, metrics
 from upshot_monitoring.performance.score_bins import above_threshold, decile
 
 LABELS = {"y": {"window": "1d", "default": 0}}
@@ -59,11 +59,16 @@ def expected(y: Any, p: Any, threshold: float = 0.5) -> dict[str, float]:
         "recall": sk.recall_score(y, called),
         "f1": sk.f1_score(y, called),
         "base_rate": y.mean(),
+        "predicted_rate": called.mean(),
+        "specificity": sk.recall_score(1 - y, ~called),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "lift": sk.precision_score(y, called) / y.mean(),
+        "ks": np.max(np.subtract(*sk.roc_curve(y, p)[1::-1])),
         "calibration_error": np.abs(gaps).sum() / len(y),
     }
 
 
-TOLERANCE = {"roc_auc": 2e-5, "pr_auc": 5e-4}
+TOLERANCE = {"roc_auc": 2e-5, "pr_auc": 5e-4, "ks": 1e-3}
 """Ranks are those of bins; everything else is a sum, and exact."""
 
 
@@ -79,7 +84,7 @@ def test_binary_metrics_are_those_of_scikit_learn(flywheel: Flywheel, center: fl
     overall = answer["overall"]
     assert (overall["rows"], overall["matured"], overall["coverage"]) == (12_000, 12_000, 1.0)
     wanted = expected(y, p, threshold)
-    assert set(overall["metrics"]) == set(wanted)
+    assert set(overall["metrics"]) == set(wanted) | {"calibration_slope", "calibration_intercept"}
     for name, value in wanted.items():
         assert overall["metrics"][name] == pytest.approx(value, abs=TOLERANCE.get(name, 1e-9)), name
     for name, (low, high) in overall["intervals"].items():
@@ -329,9 +334,9 @@ def sums_of(p: Any, y: Any) -> BinarySums:
         odds = np.clip(np.floor(np.log(p / (1 - p)) * 128), -5000, 5000)
     bins = ((odds + 100_000) * 16 + np.minimum(np.floor(p * 10), 9)) * 2 + (p >= 0.5)
     found, where = np.unique(bins.astype(np.int64), return_inverse=True)
-    groups = [np.bincount(where, w, len(found)) for w in (1 - y, y.astype(float), np.zeros(len(y)))]
+    groups = np.array([np.bincount(where, w, len(found)) for w in (1 - y, y.astype(float), np.zeros(len(y)))])
     scores = [np.bincount(where, w, len(found)) for w in (p * (1 - y), p * y, np.zeros(len(y)))]
-    return BinarySums(rows=len(y), bins=found, counts=np.array(groups), scores=np.array(scores))
+    return BinarySums(rows=len(y), bins=found, weights=groups, weights2=groups, scores=np.array(scores))
 
 
 def test_ninety_five_percent_intervals_hold_the_truth_about_as_often() -> None:
@@ -361,7 +366,7 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
     parts = add(sums_of(p[i::7], y[i::7]) for i in range(7))
     whole = sums_of(p, y)
     assert parts.bins.tolist() == whole.bins.tolist()
-    np.testing.assert_array_equal(parts.counts, whole.counts)
+    np.testing.assert_array_equal(parts.weights, whole.weights)
     assert (decile(whole.bins) == 9).sum() > 0
     assert above_threshold(whole.bins).any()
 

@@ -62,10 +62,11 @@ def router(monitor: Monitor) -> APIRouter:
         segment: Annotated[
             str | None, Query(description="features.<name> or tags.<key>, perhaps with =<value>")
         ] = None,
+        exact: Annotated[bool, Query(description="From the rows instead of from the hourly sums")] = False,
     ) -> Response:
         """Metrics on matured rows with 95 % intervals; what is labelled so far of open windows is apart, in ``so_far``."""
         length = duration(window, "window") or timedelta(days=1)
-        asked = PerformanceAsked(label, moment(start, "start"), moment(end, "end"), length, version, segment)
+        asked = PerformanceAsked(label, moment(start, "start"), moment(end, "end"), length, version, segment, exact)
         return json_answer(monitor.performance(model, asked))
 
     @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")

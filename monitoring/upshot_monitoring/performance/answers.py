@@ -16,6 +16,7 @@ from upshot_joiner.join.silence import NEVER, Silence
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup
+from upshot_monitoring.performance.catalogue import hidden
 from upshot_monitoring.performance.segments import Segment, parse_segment
 from upshot_monitoring.performance.tasks import Sums, Task, task_of
 from upshot_monitoring.profiles import rolled
@@ -23,9 +24,11 @@ from upshot_monitoring.profiles import rolled
 HOUR = timedelta(hours=1)
 MAX_WINDOWS = 1500
 MAX_SEGMENTS = 20
+MAX_EXACT_ROWS = 5_000_000
+"""A cell for each score, in memory."""
 
 _STORED = """
-SELECT * FROM performance_hours FINAL
+SELECT * FROM performance_sums FINAL
 WHERE model = {{model:String}} AND label = {{label:String}} AND setup = {{setup:UInt64}}
   AND hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} AND rows > 0 {version}
 """
@@ -68,6 +71,8 @@ class Asked:
     window: timedelta = timedelta(days=1)
     version: str | None = None
     segment: str | None = None
+    exact: bool = False
+    """From the rows, with a bin for each score, instead of from the hourly sums."""
 
 
 class Performance:
@@ -89,10 +94,21 @@ class Performance:
         now = self._clock.now()
         matured_until = max(EPOCH + HOUR, _floor(now - rules.window, HOUR))
         segment = parse_segment(asked.segment, self._served.features(model)) if asked.segment else None
-        task = task_of(config, rules)
+        task = task_of(config, rules, exact=asked.exact)
         silence = NEVER if rules.default is None else self._feeds.silences(model).get(label, NEVER)
         parts = self._parts(
-            model, config, label, task, start, end, window, matured_until, silence, asked.version, segment
+            model,
+            config,
+            label,
+            task,
+            start,
+            end,
+            window,
+            matured_until,
+            silence,
+            asked.version,
+            segment,
+            exact=asked.exact,
         )
         wanted = config.performance.metrics
         answer: dict[str, Any] = {
@@ -176,6 +192,8 @@ class Performance:
         silence: Silence,
         version: str | None,
         segment: Segment | None,
+        *,
+        exact: bool,
     ) -> list[_Part[Any]]:
         table = self._served.table(model)
         if table is None:
@@ -194,11 +212,15 @@ class Performance:
         if version is not None:
             where = "AND model_version = {model_version:String}"
             params["model_version"] = version
-        if segment is None:
+        if segment is None and not exact:
             hours = _STORED.format(version=where)
         else:
-            statement = rollup.hours_statement(config, label, table, _RANGE, segment.sql)
-            params |= statement.params | segment.params
+            if exact:
+                self._few_enough(table, params)
+            statement = rollup.hours_statement(
+                config, label, table, _RANGE, None if segment is None else segment.sql, exact=exact
+            )
+            params |= statement.params | ({} if segment is None else segment.params)
             hours = f"SELECT * FROM ({statement.sql}) WHERE true {where}"
         sql = _BY_SLOT.format(sums=task.sql, hours=hours, segment="''" if segment is None else "segment")
         return [
@@ -213,9 +235,20 @@ class Performance:
             for row in self._store.arrow(sql, params).to_pylist()
         ]
 
+    def _few_enough(self, table: str, params: dict[str, object]) -> None:
+        [(rows,)] = self._store.query(f"SELECT count() FROM {table} WHERE {_RANGE}", params)
+        if rows > MAX_EXACT_ROWS:
+            raise Problem(
+                422,
+                "too_many_rows",
+                f"Exact metrics are made from at most {MAX_EXACT_ROWS:,} rows; ask for a shorter range.",
+                [{"loc": "exact", "code": "too_many_rows"}],
+            )
+
     def _say(
         self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
     ) -> dict[str, Any]:
+        unless_wanted = hidden(task.name)
         matured = task.add(part.sums for part in parts if part.matured and not part.silent)
         silenced = task.add(part.sums for part in parts if part.silent)
         every = task.add(part.sums for part in parts)
@@ -224,8 +257,11 @@ class Performance:
         defaulted, censored = int(counts[2]) if has_default else 0, int(silenced.group_rows[2])
         labelled = int(counts[0] + counts[1] + silenced.group_rows[0] + silenced.group_rows[1])
         closed = int(matured.rows) + int(silenced.rows)
+        measured = task.metrics(matured, has_default)
         answer: dict[str, Any] = {
             "rows": int(every.rows),
+            "represents": float(every.group_weights.sum()),
+            "effective_rows": measured.effective_rows,
             "matured": closed,
             "labelled": int(all_counts[0] + all_counts[1]),
             "defaulted": defaulted,
@@ -233,13 +269,13 @@ class Performance:
             "pending": int(all_counts[2]) - defaulted - censored,
             "retracted": int(all_counts[3]),
             "coverage": (labelled + defaulted) / closed if closed else None,
-            **task.metrics(matured, has_default).describe(wanted),
+            **measured.describe(wanted, unless_wanted),
             "estimated": {},
         }
         if matured.rows < every.rows:
             # Whatever is labelled so far, open rows included: early labels are often not like late ones.
             so_far = task.metrics(every, False)
-            answer["so_far"] = {"rows": so_far.rows, **so_far.describe(wanted)}
+            answer["so_far"] = {"rows": so_far.rows, **so_far.describe(wanted, unless_wanted)}
         return answer
 
     def _by_segment(

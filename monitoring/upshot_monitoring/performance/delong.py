@@ -56,17 +56,12 @@ def difference_error(covariance: Floats) -> float:
     return math.sqrt(max(0.0, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
 
 
-def binned_auc(positives: Floats, negatives: Floats) -> tuple[float, float]:
-    """AUC and its standard error from counts per score bin, in ascending order of score; rows of a bin are ties."""
-    m, n = positives.sum(), negatives.sum()
-    placement_x = (np.cumsum(negatives) - negatives / 2) / n
-    placement_y = 1 - (np.cumsum(positives) - positives / 2) / m
-    auc = float((positives * placement_x).sum() / m)
-    if m < 2 or n < 2:
-        return auc, math.nan
-    s10 = float((positives * (placement_x - auc) ** 2).sum() / (m - 1))
-    s01 = float((negatives * (placement_y - auc) ** 2).sum() / (n - 1))
-    return auc, math.sqrt(s10 / m + s01 / n)
+def placements(positives: Floats, negatives: Floats) -> tuple[Floats, Floats]:
+    """V10 of a positive and V01 of a negative in each cell, from weights per cell in ascending order of score; rows of a cell
+    are ties."""
+    of_positive = (np.cumsum(negatives) - negatives / 2) / negatives.sum()
+    of_negative = 1 - (np.cumsum(positives) - positives / 2) / positives.sum()
+    return of_positive, of_negative
 
 
 def _beaten(values: Floats, others: Floats) -> Floats:

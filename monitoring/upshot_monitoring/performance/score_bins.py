@@ -25,6 +25,17 @@ SQL = f"""toInt32(((multiIf(
   + if(score >= 0 AND score <= 1, least(9, floor(score * 10)), 0)) * 2 + (score >= {{threshold:Float64}}))"""
 """The bin of a finite ``score``."""
 
+EXACT_SQL = (
+    "toInt64(if(reinterpretAsInt64(score + 0.) < 0, bitXor(reinterpretAsInt64(score + 0.), toInt64(9223372036854775807)), "
+    "reinterpretAsInt64(score + 0.)))"
+)
+"""Instead of a bin, a key of each finite ``score``: its bits as an integer, in the order of the scores. -0.0 is 0.0."""
+
+
+def score_of_key(keys: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The scores that :data:`EXACT_SQL` made keys of."""
+    return np.where(keys < 0, keys ^ np.int64(2**63 - 1), keys).view(np.float64)
+
 
 def decile(bins: NDArray[np.int64]) -> NDArray[np.int64]:
     """0 for p in [0, 0.1), ... 9 for p in [0.9, 1]."""

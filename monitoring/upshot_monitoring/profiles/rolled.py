@@ -82,7 +82,7 @@ class Versions:
     by an earlier process. Not the server's clock: that may stand still or be set back."""
 
     def __init__(self, store: Store) -> None:
-        tables = ("profiles", "performance_hours", "rolled_hours", "profile_scales", "model_references")
+        tables = ("profiles", "performance_sums", "rolled_hours", "profile_scales", "model_references")
         [row] = store.query("SELECT " + ", ".join(f"(SELECT max(version) FROM {table})" for table in tables))
         self._last = max(int(version or 0) for version in row)
         self._lock = threading.Lock()

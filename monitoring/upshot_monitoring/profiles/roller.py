@@ -55,7 +55,7 @@ _NO_LABELS = _NOTHING_LEFT.format(
     table="profiles", key=", ".join(_KEY_COLUMNS), label="role = 'label' AND feature = {label:String}"
 )
 _NO_PERFORMANCE = _NOTHING_LEFT.format(
-    table="performance_hours", key="model, label, hour, model_version, setup", label="label = {label:String}"
+    table="performance_sums", key="model, label, hour, model_version, setup", label="label = {label:String}"
 )
 
 
@@ -285,7 +285,7 @@ class Roller:
         self._roll_profiles(model, columns, hours, source=source, params={"label": label})
         statement = performance.hours_statement(config, label, table, _HOURS)
         self._store.command(
-            f"INSERT INTO performance_hours ({', '.join(statement.columns)}, version)\n"
+            f"INSERT INTO performance_sums ({', '.join(statement.columns)}, version)\n"
             f"SELECT {', '.join(statement.columns)}, {{version:UInt64}} FROM (\n{statement.sql})",
             {
                 **statement.params,

@@ -23,12 +23,16 @@ const NAMES = {
   bias: "Bias",
   ndcg: "NDCG",
   map: "MAP",
-  mrr: "MRR",
   base_rate: "Base rate",
   positive_rate: "Positive rate",
   label_mean: "Mean label",
   prediction_mean: "Mean prediction",
   macro_f1: "Macro F1",
+  micro_f1: "Micro F1",
+  weighted_f1: "Weighted F1",
+  ks: "KS",
+  mrr: "MRR",
+  roc_auc_ovr: "ROC AUC, one against the rest",
 };
 const HIGHER = new Set([
   "roc_auc",
@@ -45,8 +49,15 @@ const HIGHER = new Set([
   "map",
   "mrr",
   "macro_f1",
+  "micro_f1",
+  "weighted_f1",
+  "macro_precision",
+  "macro_recall",
+  "roc_auc_ovr",
+  "ks",
+  "lift",
 ]);
-const LOWER = new Set(["log_loss", "brier_score", "brier", "calibration_error", "rmse", "mae", "mse", "mape", "smape"]);
+const LOWER = new Set(["log_loss", "brier_score", "brier", "calibration_error", "rmse", "mae", "mse", "mape", "smape", "median_absolute_error"]);
 const FIRST = ["roc_auc", "pr_auc", "rmse", "mae", "ndcg", "accuracy", "log_loss"];
 
 export const metricName = (name) => NAMES[name] ?? String(name).replaceAll("_", " ");
