@@ -43,7 +43,10 @@ def figures(told: dict[str, Any]) -> tuple[Any, ...]:
 def again(line: Line) -> Line:
     """The same store in the hands of a new process; the old one was killed. Close it."""
     line.close()
-    return Line.open(line.store)
+    opened = Line.open(line.store)
+    if opened.processes is not None:
+        opened.arrivals.recount()  # as `sharing` makes it at every look; the clock of these stamps stands still
+    return opened
 
 
 def after_restart(line: Line, writer: str) -> dict[str, Any]:

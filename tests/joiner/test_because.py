@@ -95,3 +95,11 @@ def test_a_default_and_what_was_never_shown_have_their_words() -> None:
         "the window closed without a label, so the default counts",
     )
     assert told([], counts=False)[1].text.startswith("never shown")
+
+
+@pytest.mark.parametrize(("combine", "decided"), [("max", "huge"), ("min", "one")])
+def test_an_integer_that_no_float_holds_is_compared_as_the_rule_does(combine: str, decided: str) -> None:
+    """It is infinite, as in the store."""
+    history = [Event("huge", "set", 10**400, PREDICTED), Event("one", "set", 1, PREDICTED)]
+    _, why = told(history, combine=combine)
+    assert why.decided_by == [decided]

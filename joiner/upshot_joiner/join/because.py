@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Literal
 
 from upshot_joiner.config import LabelConfig
-from upshot_joiner.join.rule import Event, Outcome, rank_of, vote_of
+from upshot_joiner.join.rule import Event, Outcome, number_of, rank_of, vote_of
 
 Reason = Literal["late", "outranked", "retracted", "no_number", "superseded"]
 
@@ -89,8 +89,8 @@ def _decided(live: list[Event], combine: str) -> list[Event]:
     if combine == "first":
         return live[:1]
     if combine in ("min", "max"):
-        best = (min if combine == "min" else max)(float(event.value or 0) for event in live)
-        return [next(event for event in live if float(event.value or 0) == best)]
+        best = (min if combine == "min" else max)(number_of(event.value or 0) for event in live)
+        return [next(event for event in live if number_of(event.value or 0) == best)]
     if combine == "majority":
         votes = [vote_of(event.value) for event in live]
         most = max(votes.count(vote) for vote in votes)

@@ -90,7 +90,7 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
     if combine in ("sum", "mean"):
         total = 0.0
         for value in values:
-            total += _number(value)
+            total += number_of(value)
         if combine == "mean":
             return total / len(values), last.observed_at
         whole = all(isinstance(value, int) for value in values)
@@ -98,8 +98,8 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
     if combine == "first":
         chosen = live[0]
     elif combine in ("min", "max"):
-        best = (min if combine == "min" else max)(_number(value) for value in values)
-        chosen = next(event for event in live if event.value is not None and _number(event.value) == best)
+        best = (min if combine == "min" else max)(number_of(value) for value in values)
+        chosen = next(event for event in live if event.value is not None and number_of(event.value) == best)
     elif combine == "majority":
         keys = [vote_of(event.value) for event in live]
         most = max(keys.count(key) for key in keys)
@@ -112,10 +112,10 @@ def _combine(live: list[Event], combine: str) -> tuple[Scalar, datetime]:
 
 def vote_of(value: Scalar | None) -> tuple[str, object]:
     """1, 1.0 and true are the same vote; "1" is another."""
-    return ("text", value) if isinstance(value, str) else ("number", _number(value or 0))
+    return ("text", value) if isinstance(value, str) else ("number", number_of(value or 0))
 
 
-def _number(value: Scalar) -> float:
+def number_of(value: Scalar) -> float:
     """As a float; an integer that no float holds is infinite, as it is in the store."""
     try:
         return float(value)
