@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Sharing
 from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.drift.answers import Drift
+from upshot_monitoring.drift.exact.verification import Verification
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.performance.answers import Performance
 from upshot_monitoring.performance.compare import Comparison
@@ -60,6 +61,7 @@ class Monitor:
         self._roller = Roller(store, served, configs, changes, scales, sharing)
         self._references = References(store, scales, self._roller, clock, data_dir / "references")
         self._drift = Drift(store, scales, self._references, configs, clock)
+        self._verification = Verification(store, served, configs, self._references, self._drift)
         self._performance = Performance(store, served, configs, clock)
         self._comparison = Comparison(store, served, configs, clock)
         preparation = Preparation(store, served, configs, self._references, self._drift)
@@ -107,20 +109,32 @@ class Monitor:
         """Counters since the start, for ``/metrics``."""
         return asdict(self._roller.stats)
 
-    def drift(self, model: str, asked: DriftAsked) -> dict[str, Any]:
-        """Serving now against the baseline, per feature."""
+    def drift(self, model: str, asked: DriftAsked, *, exact: bool = False) -> dict[str, Any]:
+        """Serving now against the baseline, per feature; with ``exact``, each number beside that of all rows."""
         self._known(model)
-        return self._drift.drift(model, asked)
+        answer = self._drift.drift(model, asked)
+        if exact:
+            self._verification.verify(model, asked, answer["baseline"], answer["features"])
+        return answer
 
-    def skew(self, model: str, asked: DriftAsked) -> dict[str, Any]:
-        """Serving now against training, per feature."""
+    def skew(self, model: str, asked: DriftAsked, *, exact: bool = False) -> dict[str, Any]:
+        """Serving now against training, per feature; with ``exact``, each number beside that of all rows."""
         self._known(model)
-        return self._drift.skew(model, asked)
+        answer = self._drift.skew(model, asked)
+        if exact:
+            self._verification.verify(model, asked, "reference", answer["features"])
+        return answer
 
-    def feature(self, model: str, name: str, asked: DriftAsked, role: str | None = None) -> dict[str, Any]:
-        """One feature: its trend and distribution."""
+    def feature(
+        self, model: str, name: str, asked: DriftAsked, role: str | None = None, *, exact: bool = False
+    ) -> dict[str, Any]:
+        """One feature: its trend and distribution; with ``exact``, its number beside that of all rows."""
         self._known(model)
-        return self._drift.feature(model, name, asked, role)
+        answer = self._drift.feature(model, name, asked, role)
+        if exact:
+            # Of the same question as the distribution "now"; the start is that of the trend.
+            self._verification.verify(model, replace(asked, start=None), answer["baseline"], [answer])
+        return answer
 
     def performance(self, model: str, asked: PerformanceAsked) -> dict[str, Any]:
         """Metrics by window on matured rows."""

@@ -25,8 +25,8 @@ by_name = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 of_numbers = pytest.mark.parametrize("method", OF_NUMERIC, ids=lambda method: method.name)
 of_classes = pytest.mark.parametrize("method", OF_CLASS, ids=lambda method: method.name)
 
-TOLERANCE = {1_000: 4e-3, 10_000: 2e-3, 100_000: 1e-3, 1_000_000: 1e-3}
-"""By rows a side, for what counts rows in bins: below 100,000 rows, a few rows at a bin's edge are more than 1e-3 of all."""
+TOLERANCE = {1_000: 4e-3, 10_000: 2e-3, 100_000: 2e-3, 1_000_000: 1e-3}
+"""By rows a side, for what counts rows in bins: with few rows, those at a bin's edge are more than 1e-3 of all."""
 KS_TOLERANCE = {1_000: 4e-3, 10_000: 2e-3, 100_000: 5e-4, 1_000_000: 5e-4}
 
 
@@ -230,9 +230,9 @@ def test_a_sum_of_profiles_is_the_profile_of_all_rows(method: Method) -> None:
 def test_profiles_give_what_all_rows_give(shape: str, rows: int, drift: float) -> None:
     """Every method, against SciPy or NumPy on the values themselves.
 
-    Wasserstein within 1e-3 at any size. What counts rows in bins, within 1e-3 (KS 5e-4) from 100,000 rows on; with fewer, a few
-    rows at the edge of a bin are more than that. The two PSI, which have no upper end, within 0.2 % where they are large
-    (equal-width: 3 %, where nearly empty bins decide), and within 1e-2 or 1 % with few rows.
+    Wasserstein within 1e-3 at any size. What counts rows in bins, within 1e-3 of a million rows and 2e-3 of 100,000 (KS 5e-4 of
+    both); with fewer, a few rows at the edge of a bin are more than that. The two PSI, which have no upper end, within 0.2 %
+    where they are large (equal-width: 3 %, where nearly empty bins decide), and within 1e-2 or 1 % with few rows.
     """
     rng = np.random.default_rng(17)
     reference, current = SHAPES[shape](rng, rows, 0.0), SHAPES[shape](rng, int(rows * 0.8), drift)

@@ -21,6 +21,9 @@ from upshot_server.routes.answers import json_answer
 from upshot_server.routes.moments import Moment, Version, duration, moment
 
 Baseline = Literal["reference", "previous", "last_week"]
+Exact = Annotated[
+    bool, Query(description="Also compute each statistic from all rows, and say how far the profile's is from it")
+]
 Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
 
 REPORT_HEADERS = {
@@ -84,16 +87,22 @@ def router(monitor: Monitor) -> APIRouter:
         window: Length = None,
         version: Version = None,
         baseline: Baseline | None = None,
+        exact: Exact = False,
     ) -> Response:
         """A verdict per feature, the worst first."""
-        return json_answer(monitor.drift(model, _asked(start, end, window, version, baseline)))
+        return json_answer(monitor.drift(model, _asked(start, end, window, version, baseline), exact=exact))
 
     @routes.get("/v1/models/{model:path}/skew", summary="Serving now against training")
     def get_skew(
-        model: str, start: Moment = None, end: Moment = None, window: Length = None, version: Version = None
+        model: str,
+        start: Moment = None,
+        end: Moment = None,
+        window: Length = None,
+        version: Version = None,
+        exact: Exact = False,
     ) -> Response:
         """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
-        return json_answer(monitor.skew(model, _asked(start, end, window, version, None)))
+        return json_answer(monitor.skew(model, _asked(start, end, window, version, None), exact=exact))
 
     @routes.get("/v1/models/{model:path}/features/{name:path}", summary="One feature")
     def get_feature(
@@ -105,9 +114,12 @@ def router(monitor: Monitor) -> APIRouter:
         version: Version = None,
         baseline: Baseline | None = None,
         role: Literal["feature", "score", "prediction", "label"] | None = None,
+        exact: Exact = False,
     ) -> Response:
         """Its statistic day by day, its figures, and its distribution now and in the baseline."""
-        return json_answer(monitor.feature(model, name, _asked(start, end, window, version, baseline), role))
+        return json_answer(
+            monitor.feature(model, name, _asked(start, end, window, version, baseline), role, exact=exact)
+        )
 
     @routes.get("/v1/models/{model:path}/references", summary="The references of a model")
     def get_references(model: str) -> Response:

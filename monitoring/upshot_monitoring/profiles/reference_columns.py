@@ -63,6 +63,15 @@ class ReferenceColumns:
         """The columns of the file that are read."""
         return [one.source for one in self.staged]
 
+    def only(self, keys: set[tuple[str, str]]) -> ReferenceColumns:
+        """The same, of these columns (role and name) alone."""
+        pairs = [
+            (column, one)
+            for column, one in zip(self.profiled, self.staged, strict=True)
+            if (column.role, column.name) in keys
+        ]
+        return ReferenceColumns([column for column, _ in pairs], [one for _, one in pairs], self.ignored)
+
     def convert(self, block: pa.Table) -> pa.Table:
         """A block of the file as a block of the staging table."""
         return pa.table({one.target: _converted(block[one.source].combine_chunks(), one.kind) for one in self.staged})

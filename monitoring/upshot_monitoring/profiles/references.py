@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +76,10 @@ class Reference:
         }
 
 
+class RowsNotKept(Exception):
+    """The file of a reference is not here: another server took it, or somebody deleted it."""
+
+
 class References:
     """The references of every model."""
 
@@ -120,6 +125,26 @@ class References:
             (row["role"], row["feature"]): profile_of(row, by_id.get(row["scale_id"], Scale(scale_id=row["scale_id"])))
             for row in self._store.arrow(_READ, {"id": reference.id}).to_pylist()
         }
+
+    @contextmanager
+    def rows(
+        self, model: str, reference: Reference, config: ModelConfig, keys: Iterable[Key]
+    ) -> Iterator[tuple[str, dict[Key, Column]]]:
+        """Some columns of a reference's rows, in a table for as long as this is entered, and the expression of each.
+
+        Raises :class:`RowsNotKept` where this server does not have the file.
+        """
+        if not self.path(reference).is_file():
+            raise RowsNotKept(reference.id)
+        parquet = _open(self.path(reference))
+        labels = set(parquet.schema_arrow.names) - {f"feature__{name}" for name in reference.features}
+        columns = read_columns(parquet.schema_arrow, config, labels - set(reference.features)).only(set(keys))
+        staging = f"{_STAGING}{uuid4().hex}"
+        try:
+            self._stage(parquet, columns, staging)
+            yield staging, {(column.role, column.name): column for column in columns.profiled}
+        finally:
+            self._store.command(f"DROP TABLE IF EXISTS {staging} SYNC")
 
     def add(
         self, model: str, file: Path, config: ModelConfig, labels: Iterable[str], model_version: str = ""

@@ -91,7 +91,7 @@ def measure(
                 for i in range(len(batch))
             )
             + " FROM (SELECT "
-            + ", ".join(f"{_measured(column)} AS x{i}" for i, column in enumerate(batch))
+            + ", ".join(f"{measured(column)} AS x{i}" for i, column in enumerate(batch))
             + f" FROM {source})",
             params,
         )
@@ -102,7 +102,8 @@ def measure(
     return found
 
 
-def _measured(column: Column) -> str:
+def measured(column: Column) -> str:
+    """The number of a row as SQL, a vector by its norm; NaN where there is none."""
     number = f"ifNull({column.number}, nan)" if column.number else "nan"
     return f"if(notEmpty({column.vector}), L2Norm({column.vector}), {number})" if column.vector else number
 

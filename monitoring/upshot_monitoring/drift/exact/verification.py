@@ -1,0 +1,94 @@
+"""Answers about drift, with the number of all rows beside each number of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from upshot_joiner.config import ConfigStore
+from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
+from upshot_monitoring.drift.answers import Asked, Drift
+from upshot_monitoring.drift.exact.sides import Side, Sides, served_side
+from upshot_monitoring.drift.exact.statistic import MAX_ROWS, TooManyRows, exact_statistic
+from upshot_monitoring.drift.registry import METHODS
+from upshot_monitoring.profiles.columns import Column, served_columns
+from upshot_monitoring.profiles.read import Window
+from upshot_monitoring.profiles.references import Reference, References, RowsNotKept
+from upshot_monitoring.profiles.scales import Key
+
+
+class Verification:
+    """Computes on demand what the profiles say. Every method may be called from any thread."""
+
+    def __init__(
+        self, store: Store, served: ServedTables, configs: ConfigStore, references: References, drift: Drift
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._configs = configs
+        self._references = references
+        self._drift = drift
+
+    def verify(self, model: str, asked: Asked, baseline: str, rows: list[dict[str, Any]]) -> None:
+        """Put ``exact`` into each row of an answer: ``statistic``, ``difference`` (profile - exact), row counts; or a reason.
+
+        ``baseline`` is what the answer was compared with.
+        """
+        wanted = [row for row in rows if row["statistic"] is not None and row["role"] != "label"]
+        for row in rows:
+            row["exact"] = _without("labels are not verified" if row["role"] == "label" else "no statistic to verify")
+        if not wanted:
+            return
+        window = self._drift.window(model, asked)
+        _, base = self._drift.baseline(window, baseline)  # type: ignore[arg-type]
+        try:
+            with self._sides(model, window, base, [_key(row) for row in wanted]) as sides:
+                for row in wanted:
+                    row["exact"] = self._exact(sides, row)
+        except RowsNotKept:
+            for row in wanted:
+                row["exact"] = _without("the rows of the reference are not kept by this server")
+
+    def _exact(self, sides: Sides, row: dict[str, Any]) -> dict[str, Any]:
+        key = _key(row)
+        if not sides.has(key):
+            return _without("one side does not have this column")
+        try:
+            found = exact_statistic(self._store, sides, key, row["kind"], METHODS[row["method"]])
+        except TooManyRows:
+            return _without(f"more than {MAX_ROWS:,} rows")
+        return {
+            "statistic": found.statistic,
+            "difference": None if found.statistic is None else row["statistic"] - found.statistic,
+            "rows_reference": found.rows_reference,
+            "rows_current": found.rows_current,
+        }
+
+    @contextmanager
+    def _sides(self, model: str, window: Window, base: Reference | Window | None, keys: list[Key]) -> Iterator[Sides]:
+        table = self._served.table(model)
+        assert table is not None  # noqa: S101  # a statistic rests on served rows
+        columns = self._columns(model)
+        current = served_side("current", table, window, columns)
+        if isinstance(base, Window):
+            yield Sides(served_side("baseline", table, base, columns), current)
+        else:
+            assert base is not None  # noqa: S101  # a statistic rests on a baseline
+            with self._references.rows(model, base, self._configs.get(model), keys) as (staged, of_reference):
+                yield Sides(Side(staged, {}, of_reference), current)
+
+    def _columns(self, model: str) -> dict[Key, Column]:
+        columns = served_columns(model, self._served, self._configs.get(model))
+        return {(column.role, column.name): column for column in columns}
+
+
+def _key(row: dict[str, Any]) -> Key:
+    # Where a feature is named like the score, the answer says "score (score)" for the other one.
+    name = row["feature"]
+    return (row["role"], name) if row["role"] == "feature" else (row["role"], name.removesuffix(f" ({row['role']})"))
+
+
+def _without(reason: str) -> dict[str, Any]:
+    return {"statistic": None, "difference": None, "rows_reference": None, "rows_current": None, "reason": reason}
