@@ -139,7 +139,9 @@ def test_a_full_disk_costs_the_newest_events_and_each_is_counted(tmp_path: Path,
     assert (stats["accepted"], balance(stats)) == (3300, 0)
     arrived = {int(event.request_id[5:]) for event in collector.predictions}
     assert len(arrived) == 3300 - stats["dropped"] == stats["stored"] + stats["duplicates"]
-    assert stats["dropped"] == stats["dropped_spool_full"] > 200
+    assert stats["dropped_spool_full"] > 200
+    # Where the processor is busy too, the queue is full now and then before the spool says that it is.
+    assert stats["dropped"] == stats["dropped_spool_full"] + stats.get("dropped_full", 0)
     assert arrived > set(range(800)), "what came first is kept"
     again_from = min(i for i in arrived if i >= max(set(range(grown_at)) - arrived))
     assert service.board.time_of(again_from) - service.board.time_of(grown_at) <= 5.5

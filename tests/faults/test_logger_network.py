@@ -176,9 +176,9 @@ def test_a_server_that_was_stopped_is_not_run_over_when_it_goes_on(stopped_for_s
         n_waiting = logger.stats()["spooled"] + logger.stats()["in_flight"]
         server.resume()
         went_on = time.monotonic()
-        eventually(lambda: logger.stats()["spooled"] < 200, 150)
-        ending.set()
+        ending.set()  # else a slow machine may never get to the end of it
         thread.join()
+        eventually(lambda: logger.stats()["spooled"] < 200, 150)
         after = [at for at in proxy.requests_at[n_before:] if at > went_on]
         assert logger.flush(150)
         stats = logger.stats()

@@ -27,7 +27,7 @@ from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
-from upshot_joiner.store.served import ServedTables
+from upshot_joiner.store.served import ServedTables, table_name
 from upshot_joiner.story import Stories
 from upshot_joiner.writers.answers import WriterAnswers
 from upshot_joiner.writers.arrivals import Arrivals
@@ -157,10 +157,21 @@ class Line:
         return EntityStories(self.store, self.entities, self.configs).tell(entity_type, entity_id)
 
 
+_MODELS = "SELECT DISTINCT model FROM shapes"
+
+
 @pytest.fixture
-def store(any_store: Store) -> Store:
-    """These suites run against the embedded engine and against a real server."""
-    return any_store
+def store(any_store: Store) -> Iterator[Store]:
+    """These suites run against the embedded engine and against a real server. A test's models go with it: every start asks each
+    typed table for what it holds, and hundreds of them make hundreds of tests slow."""
+    before = set(any_store.query(_MODELS))
+    yield any_store
+    models = [model for (model,) in set(any_store.query(_MODELS)) - before]
+    if models:
+        for model in models:
+            any_store.command(f"DROP TABLE IF EXISTS {table_name(model)} SYNC")
+        for table in ("feature_columns", "shapes"):
+            any_store.command(f"DELETE FROM {table} WHERE model IN {{models:Array(String)}}", {"models": models})
 
 
 @pytest.fixture

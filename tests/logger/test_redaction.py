@@ -472,10 +472,10 @@ def test_bytes_that_are_no_text_do_not_leave_while_rules_are_in_force():
 def test_a_gigantic_text_is_not_read_to_its_end():
     """A hundred megabytes: hashed, copied or searched as a whole it would take a tenth of a second each time."""
     redact, text = rules("mask:~email,~card,~jwt,~key,~ip"), "x " * 50_000_000
-    started = time.perf_counter()
+    started = time.thread_time()  # not of the clock: others may have the processor
     for _ in range(20):
         assert len(redact.text(text) or "") < MAX_SCAN
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_a_rule_that_fails_on_a_value_drops_it(monkeypatch):

@@ -472,8 +472,9 @@ def test_a_disk_that_refuses_to_sync_several_times_loses_nothing(collector, monk
         assert balance(logger.stats()) == 0
         collector.always = Reply()
         assert logger.flush(10)
-        assert logger.stats()["stored"] == 20
-    assert sorted(event.request_id for event in collector.predictions) == sorted(f"a{i}" for i in range(20))
+        assert balance(logger.stats()) == 0
+    # What lay in the file that was given up may be sent again with its rewritten copy: the server knows it by its identity.
+    assert {event.request_id for event in collector.predictions} == {f"a{i}" for i in range(20)}
 
 
 def test_a_flush_to_disk_does_not_wait_for_what_is_logged_after_it(collector):

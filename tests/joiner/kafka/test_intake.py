@@ -18,6 +18,7 @@ from tests.waiting import eventually
 from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE
 from upshot_joiner.errors import StoreUnavailable
 from upshot_joiner.intake.kafka import consume
+from upshot_joiner.intake.kafka.consume import Patience
 from upshot_joiner.intake.kafka.contract import (
     DEAD,
     LABELS,
@@ -351,11 +352,12 @@ def test_what_is_on_its_way_is_bounded_and_polling_goes_on(
 
 def test_a_revoked_partition_is_finished_before_it_goes(running: Running, fresh: str) -> None:
     """The new owner begins where the first one was: nothing is delivered twice without need."""
-    first, _ = running.work()
+    patience = Patience(first_pause_s=0.01, longest_pause_s=0.1, revoke_s=60, stop_s=5)
+    first, _ = running.work(patience=patience)
     for n in range(40):
         running.predict(*events_of(fresh, n), partition=n % 4)
     eventually(lambda: first.status.counters.messages > 0)
-    second, _ = running.work()
+    second, _ = running.work(patience=patience)
     eventually(lambda: len(second.status.partitions) == 4)
     for n in range(40, 80):
         running.predict(*events_of(fresh, n), partition=n % 4)
