@@ -6,9 +6,11 @@ import os
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from upshot_joiner.activity import Activity
+from upshot_joiner.backlog import is_held_up
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Clock, Stamper
 from upshot_joiner.config import ConfigFile, ConfigStore, ModelConfig, read_config_file
@@ -148,7 +150,8 @@ class Parts:
             # do the labels still come?
             records = FeedRecords(store)
             feed_watch = FeedWatch(
-                store, records, configs, clock, stamper, committer.run, activity.by_hour, lambda: joiner.is_far_behind
+                *(store, records, configs, clock, stamper, committer.run, activity.by_hour),
+                is_held_up=processes.is_held_up if processes else partial(is_held_up, clock, joiner),
             )
             feeds = Feeds(records, feed_watch, clock, stamper, committer.run)
             # → monitor, story, coverage, export
@@ -289,6 +292,7 @@ class Parts:
             "intake": {"waiting": self.committer.waiting},
             "join": self.joiner.lag.answer(),
             "roll_ups": {"profiles": self.monitor.behind, "labels": self.label_hours.behind},
+            "processes": self.processes.told() if self.processes else [],
         }
 
     def not_ready(self) -> list[str]:

@@ -4,7 +4,8 @@ A process notes up to which stamp everything of it is stored and joined. From th
 
 - *as of T*: nothing more can come at or before T once every living process is past T (:meth:`Processes.wait_until_stored`);
 - what a process that was killed left behind is finished by the first of the others that sees its lease run out;
-- what only one may do at a time (roll-ups, the books of writers) is done by the one that started first.
+- what only one may do at a time (roll-ups, the books of writers) is done by the one that started first;
+- what one of them holds and has not joined yet (:mod:`backlog`) is known to all (:meth:`Processes.is_held_up`).
 
 All of them take stamps by one clock, the store's own (:class:`StoreClock`), whatever their machines say. A process that was
 stopped for longer than its lease renews it before it stamps anything again.
@@ -23,9 +24,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
+from upshot_joiner.backlog import Backlog
 from upshot_joiner.clock import EPOCH, from_micros, to_micros
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.store.client import Store
@@ -35,6 +38,8 @@ _log = logging.getLogger("upshot.processes")
 BEAT_S = 1.0
 LEASE_S = 10.0
 """A process that was not heard of for so long is taken for dead: its part is finished, and nobody waits for it."""
+HANDOVER_S = 300.0
+"""For so long what a worker had left in Kafka counts after its end: until another worker owns its partitions and says so itself."""
 REFRESH_DUTY = 0.05
 """The share of the time that learning what others wrote may take."""
 
@@ -42,8 +47,16 @@ _OF_THIS_PROCESS: set[str] = set()
 
 _ALIVE = """
 SELECT process, toString(role), host, pid, started_us, stored_us, joined_us,
-  beat_at > now64(6) - toIntervalMillisecond({lease_ms:UInt32}) AS alive
+  beat_at > now64(6) - toIntervalMillisecond({lease_ms:UInt32}) AS alive, to_store, to_join, in_kafka, until_us
 FROM processes FINAL WHERE NOT ended ORDER BY role != 'serve', started_us, process
+"""
+_HELD_UP = """
+SELECT 1 FROM processes FINAL
+WHERE until_us < {moment:Int64} AND (
+  NOT ended AND beat_at > now64(6) - toIntervalMillisecond({lease_ms:UInt32})
+  OR in_kafka IS NOT NULL AND (in_kafka > 0 OR until_us = 0)
+    AND beat_at > now64(6) - toIntervalMillisecond({handover_ms:UInt32}))
+LIMIT 1
 """
 
 
@@ -79,6 +92,10 @@ class Process:
     stored_us: int
     joined_us: int
     alive: bool
+    to_store: int
+    to_join: int
+    in_kafka: int | None
+    until_us: int
 
 
 class Processes:
@@ -99,6 +116,8 @@ class Processes:
         self._living: list[Process] = []
         self._stored: Callable[[], Future[datetime]] | None = None
         self._joined: Callable[[], datetime] = lambda: EPOCH
+        self._backlog: Callable[[datetime, datetime], Backlog] = lambda _, stored: Backlog(0, 0, None, stored)
+        self._held = Backlog(0, 0, None, from_micros(self._started_us))
         self._adopt: Callable[[Process], None] = lambda _: None
         self._refresh: Callable[[], None] = lambda: None
         self._closing = threading.Event()
@@ -111,12 +130,14 @@ class Processes:
         *,
         stored: Callable[[], Future[datetime]],
         joined: Callable[[], datetime],
+        backlog: Callable[[datetime, datetime], Backlog],
         adopt: Callable[[Process], None],
         refresh: Callable[[], None],
     ) -> None:
-        """Where to ask up to which stamp everything of this process is stored, and joined; who finishes what a dead process
-        left behind; and who learns what others wrote."""
-        self._stored, self._joined, self._adopt, self._refresh = stored, joined, adopt, refresh
+        """Where to ask up to which stamp everything of this process is stored, and joined; what it holds now, given the present and
+        the first of these; who finishes what a dead process left behind; and who learns what others wrote."""
+        self._stored, self._joined, self._backlog = stored, joined, backlog
+        self._adopt, self._refresh = adopt, refresh
 
     def start(self) -> None:
         """Take part. What was killed on this machine before is finished at once."""
@@ -142,6 +163,11 @@ class Processes:
         except StoreError:
             _log.warning("that this process ends could not be noted; the others find out in %d s", LEASE_S)
 
+    @property
+    def started(self) -> datetime:
+        """When this process began, by the store's clock."""
+        return from_micros(self._started_us)
+
     def hold(self) -> None:
         """Before a stamp is taken: renew the lease if it may have run out. Raises StoreError when that fails."""
         if time.monotonic() - self._beaten > LEASE_S / 2:
@@ -156,6 +182,32 @@ class Processes:
     def settled_until(self) -> datetime:
         """What was stamped at or before is stored and can be seen, of whomever it is."""
         return self._clock.now() - timedelta(seconds=LEASE_S)
+
+    def is_held_up(self, moment: datetime) -> bool:
+        """Whether something that had come by a moment is not joined yet, with whomever it is."""
+        params = {
+            "moment": to_micros(moment),
+            "lease_ms": int(LEASE_S * 1000),
+            "handover_ms": int(HANDOVER_S * 1000),
+        }
+        return bool(self._home.query(_HELD_UP, params))
+
+    def told(self) -> list[dict[str, Any]]:
+        """Those that live and what they hold, as of the last second, for the API."""
+        now_us = to_micros(self._clock.now())
+        return [
+            {
+                "role": one.role,
+                "host": one.host,
+                "pid": one.pid,
+                "to_store": one.to_store,
+                "to_join": one.to_join,
+                "in_kafka": one.in_kafka,
+                "behind_s": max(0, now_us - one.until_us) / 1e6 if one.until_us else None,
+            }
+            for one in self._living
+            if one.alive
+        ]
 
     def living(self) -> list[Process]:
         """Those that live, the one that started first before the others."""
@@ -215,7 +267,8 @@ class Processes:
             self._stored_us = to_micros(self._stored().result(timeout=LEASE_S / 3))
             self._joined_us = to_micros(self._joined())
         except (NotInTime, Problem):
-            return  # a long group, or closing: we live, and are where we were
+            pass  # a long group, or closing: we live, and are where we were
+        self._held = self._backlog(self._clock.now(), from_micros(self._stored_us))
 
     def _beat(self) -> None:
         with self._beat_lock:
@@ -235,7 +288,12 @@ class Processes:
 
     def _myself(self) -> Process:
         return Process(
-            self.id, self._role, self._host, os.getpid(), self._started_us, self._stored_us, self._joined_us, alive=True
+            *(self.id, self._role, self._host, os.getpid(), self._started_us, self._stored_us, self._joined_us),
+            alive=True,
+            to_store=self._held.to_store,
+            to_join=self._held.to_join,
+            in_kafka=self._held.in_kafka,
+            until_us=to_micros(self._held.until),
         )
 
     def _note(self, one: Process, *, ended: bool) -> None:
@@ -251,6 +309,10 @@ class Processes:
                     "started_us": pa.array([one.started_us], pa.int64()),
                     "stored_us": pa.array([one.stored_us], pa.int64()),
                     "joined_us": pa.array([one.joined_us], pa.int64()),
+                    "to_store": pa.array([one.to_store], pa.uint64()),
+                    "to_join": pa.array([one.to_join], pa.uint64()),
+                    "in_kafka": pa.array([one.in_kafka], pa.uint64()),
+                    "until_us": pa.array([one.until_us], pa.int64()),
                     "ended": pa.array([int(ended)], pa.uint8()),
                     "version": pa.array([self._version], pa.uint64()),
                 }

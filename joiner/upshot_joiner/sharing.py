@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from upshot_joiner.activity import Activity
+from upshot_joiner.backlog import Backlog, KafkaLag, backlog_of
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.join.attributor import Attributor
@@ -25,9 +29,11 @@ def take_part(
     joiner: Joiner,
     entities: EntityTypes,
     attributor: Attributor,
+    kafka: Callable[[], KafkaLag] | None = None,
 ) -> None:
-    """Say that this process lives, finish what killed ones left, learn what others write. Committer, joiner and
-    attributor must be started."""
+    """Say that this process lives and what it holds, finish what killed ones left, learn what others write. Committer, joiner
+    and attributor must be started; ``kafka`` is asked for what a worker's partitions hold."""
+    started = processes.started
 
     def finish_what_was_left(dead: Process) -> None:
         since = left_since(dead)
@@ -41,9 +47,13 @@ def take_part(
         entities.refresh()
         activity.refresh(store)
 
+    def backlog(now: datetime, stored: datetime) -> Backlog:
+        return backlog_of(now, stored, started, committer, joiner, attributor, kafka() if kafka else None)
+
     processes.follow(
         stored=committer.barrier,
         joined=lambda: attributor.attributed_until(joiner.joined_until),
+        backlog=backlog,
         adopt=finish_what_was_left,
         refresh=learn_what_others_wrote,
     )

@@ -97,7 +97,8 @@ class Worker:
         joiner.start()
         attributor.start(committer.run)
         if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
+            parts = (store, served, configs, activity, committer, joiner, entities, attributor)
+            take_part(processes, *parts, kafka=lambda: intake.lag)
         return worker
 
     def run(self) -> None:

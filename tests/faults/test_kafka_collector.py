@@ -7,15 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+from kafka import KafkaProducer
 
 from tests.running import RunningServer
 from tests.running_kafka import RunningKafka
 from tests.running_worker import RunningWorker
 from tests.waiting import eventually
+from upshot_joiner.processes import Processes, StoreClock
 from upshot_joiner.store.client import Store
 
 pytestmark = [
@@ -114,3 +118,37 @@ def test_without_a_broker_nothing_is_acknowledged(collector: Collector, own_kafk
     assert "retry-after" in answer.headers
     own_kafka.start()
     eventually(lambda: collector.http.post("/v1/predictions", json=event, timeout=60).status_code == 200, PATIENCE_S)
+
+
+def test_a_server_knows_what_a_worker_has_left_in_kafka(
+    collector: Collector, own_kafka: RunningKafka, clickhouse: str, tmp_path: Path, fresh: str
+) -> None:
+    """Two real processes: the worker stands before a flood of bad labels, and the server shows its lag and calls no feed silent."""
+    with closing(KafkaProducer(bootstrap_servers=own_kafka.address, acks="all")) as producer:
+        for n in range(30):
+            producer.send("upshot.labels", f"no label {n}".encode(), partition=0).get(30)
+    worker = RunningWorker(tmp_path / "worker", clickhouse, own_kafka.address, "--max-refused", "5")
+    store = Store.open_server(clickhouse)
+    try:
+        worker.launch()
+
+        def of_the_worker() -> list[tuple[int, float | None]]:
+            told = collector.http.get("/v1/status").json()["lag"]["processes"]
+            return [(one["in_kafka"], one["behind_s"]) for one in told if one["role"] == "work" and one["in_kafka"]]
+
+        eventually(lambda: of_the_worker() == [(25, None)], PATIENCE_S, every_s=0.5)
+        processes = Processes(store, StoreClock(store))
+        assert processes.is_held_up(datetime(2023, 1, 1, tzinfo=UTC))
+        worker.end()
+        worker = RunningWorker(tmp_path / "next", clickhouse, own_kafka.address)
+        worker.start()
+
+        def has_caught_up() -> bool:
+            behind = [lane["behind_s"] for lane in worker.status()["partitions"]]
+            return len(behind) == 8 and all(seconds is not None and seconds < 60 for seconds in behind)
+
+        eventually(has_caught_up, PATIENCE_S, every_s=0.5)
+        eventually(lambda: of_the_worker() == [], PATIENCE_S, every_s=0.5)
+    finally:
+        store.close()
+        worker.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,7 +42,7 @@ class Watching:
         """One more watch over the same store, as of another process."""
         line = self.line
         return FeedWatch(line.store, self.records, line.configs, line.clock, line.stamper, line.committer.run,
-                         line.activity.by_hour, lambda: False)  # fmt: skip
+                         line.activity.by_hour, lambda _: False)  # fmt: skip
 
     def configure(self, **feed: Any) -> None:
         """Windows of two hours, the default 0."""
@@ -85,18 +86,25 @@ class Watching:
         return self.feeds.of_model(self.model, ["label"])["label"]
 
 
-@pytest.fixture
-def watching(store: Store, fresh: str) -> Iterator[Watching]:
+@contextmanager
+def watching_over(store: Store, model: str) -> Iterator[Watching]:
+    """A watch over a line that begins at T0."""
     line = Line.open(store)
     line.clock.set(T0 - HOUR)
     line.stamper = Stamper(line.clock)
     line.committer._stamper = line.joiner._stamper = line.configs._stamper = line.stamper
     records = FeedRecords(store)
-    one = Watching(line, fresh, records, None, None)  # type: ignore[arg-type]
+    one = Watching(line, model, records, None, None)  # type: ignore[arg-type]
     one.watch = one.another()
     one.feeds = Feeds(records, one.watch, line.clock, line.stamper, line.committer.run)
     yield one
     line.close()
+
+
+@pytest.fixture
+def watching(store: Store, fresh: str) -> Iterator[Watching]:
+    with watching_over(store, fresh) as one:
+        yield one
 
 
 def test_a_feed_that_stops_is_recorded_as_silent_since_its_last_label(watching: Watching) -> None:
@@ -183,10 +191,21 @@ def test_a_joiner_that_is_far_behind_is_no_silent_feed(watching: Watching) -> No
     watching.serve(20, 3)
     watching.step(T0)
     watching.label(0, 1)
-    watching.watch._is_behind = lambda: True
+    watching.watch._is_held_up = lambda _: True
     assert watching.step(T0 + 5 * HOUR) == []
-    watching.watch._is_behind = lambda: False
+    watching.watch._is_held_up = lambda _: False
     assert [one.action for one in watching.step(T0 + 6 * HOUR)] == ["open"]
+
+
+def test_what_is_not_joined_for_longer_than_a_day_is_missing(watching: Watching) -> None:
+    """Whoever's fault it is: the watch does not stay blind, and ``censored`` is no guess."""
+    watching.configure(quiet_after=HOUR, expect="none")
+    watching.serve(40, 1)
+    watching.step(T0)
+    watching.watch._is_held_up = lambda _: True
+    assert watching.step(T0 + 24 * HOUR) == []
+    assert watching.told()["observed"]["held_up_since"] == T0 + TEN_MINUTES
+    assert [one.action for one in watching.step(T0 + 26 * HOUR)] == ["open"]
 
 
 def test_two_watches_that_record_the_same_change_do_no_harm(watching: Watching) -> None:

@@ -312,3 +312,16 @@ def test_stamps_wait_for_a_lease(two: Two, monkeypatch: pytest.MonkeyPatch) -> N
     two.a.processes.hold()
     assert notes == [1]
     assert to_micros(two.a.clock.now()) > 0
+
+
+def test_what_a_joiner_of_another_process_holds_is_known(two: Two, fresh: str) -> None:
+    """One cannot fold; the other one, whose joiner is idle, knows since when."""
+    others = two.a.processes
+    assert others is not None
+    with two.b.joiner._fold_lock:
+        label(two.b, request_id=fresh, value=1)
+        stored = two.b.clock.now()
+        eventually(lambda: others.is_held_up(stored + timedelta(seconds=1)))
+        eventually(lambda: sum(one["to_join"] for one in two.a.lag()["processes"]) == 1)
+        assert not others.is_held_up(stored - timedelta(minutes=1))
+    eventually(lambda: not others.is_held_up(stored + timedelta(seconds=1)))

@@ -15,7 +15,7 @@ from upshot_joiner.errors import StoreError
 from upshot_joiner.feed import band, breaker
 from upshot_joiner.feed.arrivals import DAY, History, LabelArrivals
 from upshot_joiner.feed.band import Band
-from upshot_joiner.feed.course import bucket_of, course
+from upshot_joiner.feed.course import bucket_of, course, start_of
 from upshot_joiner.feed.records import FeedRecords, Run
 from upshot_joiner.join.silence import Change, silence
 from upshot_joiner.store.client import Store
@@ -28,6 +28,9 @@ SETTLES = timedelta(minutes=1)
 """How long after its end a bucket is judged: the joiner takes a moment."""
 LEAP = 3
 """A clock that moved on by more buckets than this between two looks: nobody could deliver meanwhile (the server was not there)."""
+HELD_UP_AT_MOST = timedelta(days=1)
+"""For so long nothing is judged while what has come is not joined. After that it is missing, whoever's fault that is: a default
+would be a guess, and ``censored`` is none."""
 WAIT_S = 1.0
 """How long an answer waits for the watch."""
 GRACE = 2
@@ -53,7 +56,7 @@ class FeedWatch:
         stamper: Stamper,
         run: Run,
         served_by_hour: Callable[[str], Mapping[datetime, int]],
-        is_behind: Callable[[], bool],
+        is_held_up: Callable[[datetime], bool],
     ) -> None:
         self._records = records
         self._configs = configs
@@ -61,7 +64,9 @@ class FeedWatch:
         self._stamper = stamper
         self._run = run
         self._served_by_hour = served_by_hour
-        self._is_behind = is_behind
+        self._is_held_up = is_held_up
+        """Whether something that had come by a moment is not counted yet."""
+        self._held_up_since: datetime | None = None
         self._arrivals = LabelArrivals(store)
         self._learnt: dict[tuple[str, str], _Learnt] = {}
         self._lock = threading.RLock()
@@ -84,10 +89,11 @@ class FeedWatch:
         """Judge the moment, if ten minutes are over since the last one that was judged; returns what was recorded of which label of
         which model."""
         with self._lock:
-            end = bucket_of(self._clock.now() - SETTLES)
+            now = self._clock.now()
+            end = bucket_of(now - SETTLES)
             if self._seen is not None and end <= self._seen:
                 return []
-            if self._is_behind():  # what has arrived is not counted yet
+            if self._must_wait(now, start_of(end)):
                 return []
             self._arrivals.count(end)
             if self._seen is None or end - self._seen > LEAP:
@@ -106,10 +112,26 @@ class FeedWatch:
             came = None if expected.within is None else watched.arrivals_in(expected.within)
             return {
                 "expected": _told(expected),
-                "observed": {"arrivals": came, "last_arrival": watched.last_arrival, "until": watched.now},
+                "observed": {
+                    "arrivals": came,
+                    "last_arrival": watched.last_arrival,
+                    "until": watched.now,
+                    "held_up_since": self._held_up_since,
+                },
             }
         finally:
             self._lock.release()
+
+    def _must_wait(self, now: datetime, end: datetime) -> bool:
+        if not self._is_held_up(end):
+            if self._held_up_since is not None:
+                _log.warning("what had come is joined; the feeds of labels are judged again")
+            self._held_up_since = None
+            return False
+        if self._held_up_since is None:
+            self._held_up_since = now
+            _log.info("the feeds of labels are not judged while what has come is not joined")
+        return now - self._held_up_since <= HELD_UP_AT_MOST
 
     def _judge(self, end: int) -> list[tuple[str, str, Change]]:
         records = self._records.all()
@@ -164,4 +186,4 @@ def _told(expected: breaker.Expected) -> dict[str, Any]:
 
 
 def _told_none() -> dict[str, Any]:
-    return {"arrivals": None, "last_arrival": None, "until": None}
+    return {"arrivals": None, "last_arrival": None, "until": None, "held_up_since": None}

@@ -5,6 +5,7 @@ Measured by the server itself, on the monotonic clock, over the last minutes.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -45,6 +46,13 @@ class JoinLag:
             now = self._monotonic()
             self._joined.extend((now, now - stored, requests) for stored, requests in self._in_hand)
             self._in_hand.clear()
+
+    @property
+    def oldest_waiting_s(self) -> float | None:
+        """How long ago the oldest of what waits was stored; None while nothing waits."""
+        with self._lock:
+            waiting = [*self._in_hand[:1], *itertools.islice(self._waiting, 1)]  # both in the order of time
+            return self._monotonic() - min(stored for stored, _ in waiting) if waiting else None
 
     def answer(self) -> dict[str, Any]:
         """``p50_s`` and ``p99_s`` by request over the last ``over_s`` seconds, and what waits, for how long."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from upshot_joiner.backlog import KafkaLag
 from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.intake.kafka.contract import Consumer, KafkaRefused, KafkaUnavailable, Partition, Producer
 from upshot_joiner.intake.kafka.lane import Bounds, Lane
@@ -131,11 +132,18 @@ class KafkaIntake:
         self._counters = Counters()
         self._stopping = threading.Event()
         self._status = Status()
+        self._whole: tuple[int, float | None] = (0, None)
 
     @property
     def status(self) -> Status:
         """What it is doing, as of its last turn."""
         return self._status
+
+    @property
+    def lag(self) -> KafkaLag:
+        """What lies in its partitions."""
+        messages, whole_at = self._whole
+        return KafkaLag(messages, None if whole_at is None else self._monotonic() - whole_at)
 
     def stop(self) -> None:
         """Ask it to finish what is on its way and end."""
@@ -188,7 +196,7 @@ class KafkaIntake:
         for message in polled.messages:
             lane = self._lanes.get(message.partition)
             if lane is not None:
-                lane.backlog.append(message)
+                lane.polled(message)
 
     def _pause_and_resume(self) -> None:
         is_crowded = sum(lane.n_events for lane in self._lanes.values()) >= self._bounds.events
@@ -223,7 +231,7 @@ class KafkaIntake:
             self._lanes[partition].committed = offset
         ends = self._consumer.ends(self._lanes, timeout_s=1.0)
         for partition, end in ends.items():
-            self._lanes[partition].end = end
+            self._lanes[partition].saw_end(end, self._ends_at)
         # A poll without a broker is only empty; who answers no question is away.
         is_silent = bool(self._lanes) and not ends
         if is_silent != bool(self._silence):
@@ -328,11 +336,17 @@ class KafkaIntake:
             )
 
     def _note_status(self) -> None:
+        for lane in self._lanes.values():
+            lane.look_back()
+        whole = [lane.whole_at for lane in self._lanes.values()]
+        whole_at = None if None in whole else min((at for at in whole if at is not None), default=self._monotonic())
+        self._whole = (sum(lane.lag or 0 for lane in self._lanes.values()), whole_at)
         self._status = Status(
             partitions=[
                 LaneStatus(
                     str(lane.partition),
                     lane.lag,
+                    None if lane.whole_at is None else self._monotonic() - lane.whole_at,
                     lane.committed,
                     lane.n_events,
                     lane.is_paused,

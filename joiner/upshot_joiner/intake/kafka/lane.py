@@ -10,6 +10,12 @@ from upshot_joiner.intake.kafka.opening import Opener
 from upshot_joiner.intake.kafka.parcel import Parcel
 from upshot_joiner.intake.kafka.poison import PoisonCount, PoisonLimit
 
+MAX_MARKS = 64
+"""Ends remembered of a partition; of more, half as many at even distances."""
+IDLE_LOOKS = 3
+"""Looks at the end after which a partition that gives nothing is read to its end: the last offsets may hold no message (they were
+deleted, or are marks of transactions)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -44,6 +50,12 @@ class Lane:
     """Why nothing more is taken, until the process starts again; empty while all is well."""
     end: int | None = None
     """Offset after the newest message, as far as known."""
+    marks: deque[tuple[float, int]] = field(default_factory=deque)
+    """Ends that were seen and are not reached yet, with when that was (monotonic seconds), in order."""
+    whole_at: float | None = None
+    """Everything that was there at this moment (monotonic seconds) is done; None: not known yet."""
+    idle_looks: int = 0
+    """How often the end was looked up since anything came."""
     counts: PoisonCount = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +95,35 @@ class Lane:
         self.done = parcel.end
         self.n_events -= parcel.n_events
         self.n_bytes -= parcel.n_bytes
+
+    def polled(self, message: Message) -> None:
+        """A message came."""
+        self.backlog.append(message)
+        self.idle_looks = 0
+
+    def saw_end(self, end: int, at: float) -> None:
+        """The partition ended before this offset at a moment (monotonic seconds)."""
+        self.end = end
+        if len(self.marks) >= MAX_MARKS:
+            self._thin_out((at - self.marks[0][0]) / (MAX_MARKS / 2))
+        self.marks.append((at, end))
+        is_idle = not self.backlog and not self.parcels and not self.is_paused and not self.stopped
+        self.idle_looks = self.idle_looks + 1 if is_idle else 0
+        self.look_back()
+
+    def _thin_out(self, distance_s: float) -> None:
+        kept: deque[tuple[float, int]] = deque()
+        for mark in self.marks:
+            if not kept or mark[0] - kept[-1][0] >= distance_s:
+                kept.append(mark)
+        self.marks = kept
+
+    def look_back(self) -> None:
+        """Find out up to when everything is done."""
+        done = max(self.done or 0, self.committed or 0)
+        is_idle = self.idle_looks >= IDLE_LOOKS
+        while self.marks and (self.marks[0][1] <= done or (is_idle and len(self.marks) > 1)):
+            self.whole_at = self.marks.popleft()[0]
 
     @property
     def to_commit(self) -> int | None:

@@ -31,6 +31,8 @@ class LaneStatus:
     partition: str
     lag: int | None
     """Gauge: messages that are not committed yet; None where that is not known."""
+    behind_s: float | None
+    """Gauge: everything that was in it so long ago is stored; None where that is not known."""
     committed: int | None
     in_flight: int
     """Gauge: events on their way to the store."""
