@@ -137,11 +137,12 @@ class Parts:
             receiver = open_receiver(settings, committer)
             remembered = Remembered(store, clock)
             sources = Sources(store, stamper, os.environ)
-            hooks = Hooks(store, stamper, clock, committer, sources, exposed=not settings.is_local)
+            hooks = Hooks(store, stamper, clock, receiver, committer, sources, exposed=not settings.is_local)
             pulls = Pulls(store, stamper)
             writers = WriterAnswers(store, arrivals)
             pairing = Pairing(
                 store,
+                receiver,
                 committer,
                 clock,
                 Naming(settings.kserve_model, settings.kserve_request_id),
@@ -245,10 +246,10 @@ class Parts:
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
         self.verifier.close()
-        self.receiver.close()
         self.exporter.close()
         self.feed_watch.close()
         self.pairing.close()
+        self.receiver.close()
         self.attributor.close()
         self.committer.close()
         self.remembered.close()

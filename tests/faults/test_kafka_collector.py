@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import threading
@@ -16,7 +17,8 @@ import pytest
 from kafka import KafkaProducer
 
 from tests.running import RunningServer
-from tests.running_kafka import RunningKafka
+from tests.running_clickhouse import RunningClickHouse
+from tests.running_kafka import RunningKafka, messages
 from tests.running_worker import RunningWorker
 from tests.waiting import eventually
 from upshot_joiner.processes import Processes, StoreClock
@@ -151,4 +153,57 @@ def test_a_server_knows_what_a_worker_has_left_in_kafka(
         eventually(lambda: of_the_worker() == [], PATIENCE_S, every_s=0.5)
     finally:
         store.close()
+        worker.end()
+
+
+def test_webhooks_and_inferences_go_through_kafka_also_while_the_store_is_away(
+    own_clickhouse: RunningClickHouse, own_kafka: RunningKafka, tmp_path: Path, fresh: str
+) -> None:
+    """All real: a webhook is answered while ClickHouse is down; a worker joins it with the prediction of two CloudEvents."""
+    own_clickhouse.start()
+    own_kafka.start()
+    for topic in ("upshot.predictions", "upshot.labels", "upshot.dead"):
+        own_kafka.create_topic(topic)
+    server = Collector(tmp_path / "data", own_clickhouse.url, own_kafka.address)
+    worker = RunningWorker(tmp_path / "worker", own_clickhouse.url, own_kafka.address)
+    server.start()
+    try:
+        mapping = {"fields": {"request_id": "ref", "value": "ok"}}
+        config = {"signature": {"scheme": "none"}, "mapping": mapping}
+        assert server.http.put("/v1/hooks/reviews", json=config).status_code == 200
+        kind, common = "org.kubeflow.serving.inference.", {"specversion": "1.0", "source": "s", "id": f"{fresh}-0"}
+        common |= {"inferenceservicename": fresh, "namespace": "shop"}
+        bodies = {"request": {"instances": [{"x": 1.5}]}, "response": {"predictions": [0.25]}}
+        halves = [{**common, "type": kind + side, "data": data} for side, data in bodies.items()]
+        batch = server.http.post(
+            "/v1/cloudevents",
+            content=json.dumps(halves),
+            headers={"content-type": "application/cloudevents-batch+json"},
+            timeout=60,
+        )
+        assert batch.json()["accepted"] == 2
+        assert [message.value is not None for message in messages(own_kafka.address, "upshot.predictions")] == [True]
+
+        own_clickhouse.kill()
+        answer = server.http.post("/v1/hooks/reviews", json={"ref": f"{fresh}-0", "ok": 0}, timeout=60)
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+        answer = server.http.post("/v1/hooks/reviews", json={"no": "mapping"}, timeout=60)
+        assert answer.status_code == 503  # it would have to be kept
+        own_clickhouse.start()
+        worker.start()
+
+        def outcome() -> list[tuple[str, int, str]]:
+            answer = server.http.get(f"/v1/predictions/{fresh}-0")
+            if answer.status_code != 200:
+                return []
+            story = answer.json()
+            [prediction] = story["predictions"]
+            return [(one["state"], one["value"], prediction["model"]) for one in story["outcomes"]]
+
+        eventually(lambda: outcome() == [("labelled", 0, f"shop/{fresh}")], PATIENCE_S, every_s=0.5)
+        assert server.http.post("/v1/hooks/reviews", json={"ref": "other", "ok": 1}).status_code == 200
+        counts = server.http.get("/v1/hooks/reviews").json()["counts"]
+        assert (counts["received"], counts["mapped"]) == (2, 2)
+    finally:
+        server.end()
         worker.end()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.joiner.conftest import NOW, Line
 from upshot_joiner.errors import Problem, StoreError
+from upshot_joiner.intake.receive import Receiver
 from upshot_joiner.intake.webhooks.hooks import Hooks, Taken
 from upshot_joiner.intake.webhooks.sources import Sources
 from upshot_joiner.store.client import Store
@@ -25,7 +26,9 @@ ENVIRONMENT = {"GITHUB_SECRET": SECRET}
 
 def opened(line: Line, environment: dict[str, str] | None = None, exposed: bool = False) -> Hooks:
     sources = Sources(line.store, line.stamper, ENVIRONMENT if environment is None else environment)
-    hooks = Hooks(line.store, line.stamper, line.clock, line.committer, sources, exposed=exposed)
+    hooks = Hooks(
+        line.store, line.stamper, line.clock, Receiver(line.committer), line.committer, sources, exposed=exposed
+    )
     hooks.start()
     return hooks
 

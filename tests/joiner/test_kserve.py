@@ -23,6 +23,7 @@ from upshot_joiner.intake.kserve.cloudevent import CloudEvent, Decoded
 from upshot_joiner.intake.kserve.inference import Half, half_of, predictions_of
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.kserve.pairing import Pairing, Waiting
+from upshot_joiner.intake.receive import Receiver
 
 WHO = {"namespace": "shop", "component": "predictor", "endpoint": "default"}
 
@@ -108,7 +109,7 @@ def test_every_order_repetition_and_fault_gives_the_same_predictions(line: Line,
     order = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=4))))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=4)))
     faults = st.lists(st.tuples(st.sampled_from(["add", "settle", "of_pairs"]), st.booleans()), max_size=3)
-    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     Faults(pairing, data.draw(faults))
     pairing.start()
     try:
@@ -117,7 +118,7 @@ def test_every_order_repetition_and_fault_gives_the_same_predictions(line: Line,
                 insist(pairing, *order[start:end])
             if data.draw(st.booleans()):
                 pairing.close()
-                pairing = Pairing(line.store, line.committer, line.clock)
+                pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
                 Faults(pairing, data.draw(faults))
                 pairing.start()
         assert stored(line, model) == sorted(right)
@@ -128,7 +129,7 @@ def test_every_order_repetition_and_fault_gives_the_same_predictions(line: Line,
 
 def test_a_pair_that_a_crash_left_complete_is_made_at_the_next_start(line: Line, fresh: str) -> None:
     """Nobody sends anything again: both halves were answered, or the sender has died, too."""
-    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     Faults(pairing, [("of_pairs", False)])
     pairing.start()
     tell(pairing, cloud_event("request", fresh, {"instances": [[7]]}, fresh))
@@ -136,7 +137,7 @@ def test_a_pair_that_a_crash_left_complete_is_made_at_the_next_start(line: Line,
         tell(pairing, cloud_event("response", fresh, {"predictions": [1]}, fresh))
     pairing.close()
     assert stored(line, f"shop/{fresh}") == []
-    again = Pairing(line.store, line.committer, line.clock)
+    again = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     again.start()
     eventually(lambda: stored(line, f"shop/{fresh}") == [(fresh, "", 1.0, 7)], 20)
     again.close()
@@ -145,13 +146,13 @@ def test_a_pair_that_a_crash_left_complete_is_made_at_the_next_start(line: Line,
 def test_what_waits_in_vain_goes_to_quarantine_after_its_time_and_is_forgotten_at_last(line: Line, fresh: str) -> None:
     """Not before, also across a restart; and no row of it is left when it is forgotten, an earlier one neither."""
     rules = Waiting(wait=timedelta(hours=2), remember=timedelta(hours=3))
-    pairing = Pairing(line.store, line.committer, line.clock, waiting=rules)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock, waiting=rules)
     pairing.start()
     tell(pairing, cloud_event("response", fresh, {"predictions": [1]}, fresh))
     pairing.close()
 
     def swept(after: timedelta) -> list[tuple[Any, ...]]:
-        one = Pairing(line.store, line.committer, line.clock, waiting=rules)
+        one = Pairing(line.store, Receiver(line.committer), line.committer, line.clock, waiting=rules)
         line.clock.set(NOW + after)
         one._sweep()
         return line.store.query(
@@ -173,7 +174,7 @@ def test_what_waits_in_vain_goes_to_quarantine_after_its_time_and_is_forgotten_a
 
 def test_what_waits_in_vain_is_given_up_while_others_keep_coming(line: Line, fresh: str) -> None:
     """A busy server looks through what waits, too."""
-    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     pairing.start()
     tell(pairing, cloud_event("request", fresh, {"instances": [[1]]}, fresh))
     line.clock.set(NOW + timedelta(hours=2))
@@ -194,7 +195,7 @@ def test_what_waits_in_vain_is_given_up_while_others_keep_coming(line: Line, fre
 
 def test_a_body_that_cannot_be_read_holds_up_no_other(line: Line, fresh: str) -> None:
     """Damaged, too deep, or beyond what we foresaw: its pair is refused once, the next one is made."""
-    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     pairing.start()
     odd = [
         (b"\x1f\x8bnot gzip", "corrupt_body"),
@@ -218,9 +219,9 @@ def test_a_body_that_cannot_be_read_holds_up_no_other(line: Line, fresh: str) ->
 
 def test_the_oldest_make_room_when_too_many_wait(line: Line, fresh: str) -> None:
     """A logger that sends requests only cannot fill the disk with what waits."""
-    for kept in Pairing(line.store, line.committer, line.clock).state(1000)["halves"]:
+    for kept in Pairing(line.store, Receiver(line.committer), line.committer, line.clock).state(1000)["halves"]:
         pytest.fail(f"another test left {kept}")
-    pairing = Pairing(line.store, line.committer, line.clock, waiting=Waiting(most=3))
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock, waiting=Waiting(most=3))
     for number in range(5):
         line.clock.set(NOW + timedelta(seconds=number))
         pairing._pair([_batch(cloud_event("request", f"{fresh}-{number}", {"instances": [[number]]}, fresh))])
@@ -235,7 +236,7 @@ def test_the_oldest_make_room_when_too_many_wait(line: Line, fresh: str) -> None
 def test_too_much_at_once_is_told_to_come_again(line: Line, fresh: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is not a store: 503 with the time to wait, and nothing of it was taken."""
     monkeypatch.setattr("upshot_joiner.intake.kserve.pairing.MAX_QUEUED_BYTES", 50)
-    pairing = Pairing(line.store, line.committer, line.clock)
+    pairing = Pairing(line.store, Receiver(line.committer), line.committer, line.clock)
     first = pairing.submit(Decoded("", events=[(0, cloud_event("request", fresh, {"instances": [[1] * 50]}, fresh))]))
     with pytest.raises(Problem) as refused:
         pairing.submit(Decoded("", events=[(0, cloud_event("response", fresh, {"predictions": [1]}, fresh))]))

@@ -43,6 +43,9 @@ class Received(Generic[CheckedT]):
 class Receiver:
     """Decodes, checks and hands over; every method may be called from any thread."""
 
+    takes_without_store = False
+    """Whether events are taken also while the store is away."""
+
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
         self._predictions = Decoder(Prediction)

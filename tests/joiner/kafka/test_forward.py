@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -10,13 +11,18 @@ from typing import Any
 import pytest
 import zstandard
 
-from tests.joiner.kafka.conftest import Running, events_of
+from tests.joiner.kafka.conftest import T0, Running, events_of
+from tests.waiting import eventually
 from upshot.wire import NDJSON_CONTENT_TYPE
-from upshot_joiner.errors import Problem
+from upshot_joiner.errors import Problem, StoreUnavailable
 from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.kafka import forward
 from upshot_joiner.intake.kafka.contract import LABELS, PREDICTIONS, Outgoing
 from upshot_joiner.intake.kafka.forward import Forwarder
+from upshot_joiner.intake.kserve.cloudevent import CloudEvent, Decoded
+from upshot_joiner.intake.kserve.pairing import Pairing
+from upshot_joiner.intake.webhooks.hooks import Hooks, Taken
+from upshot_joiner.intake.webhooks.sources import Sources
 
 
 @pytest.fixture
@@ -125,3 +131,122 @@ def test_nothing_is_answered_before_kafka_has_it(
     assert overloaded.value.code == "overloaded"
     let_go.set()
     assert answer.result(30).accepted == 1
+
+
+MAPPING = {"events": "list", "fields": {"request_id": "r", "value": "v", "observed_at": "at"}}
+
+
+@pytest.fixture
+def hooks(running: Running, forwarder: Forwarder) -> Iterator[Hooks]:
+    line = running.line
+    sources = Sources(line.store, line.stamper, {})
+    made = Hooks(line.store, line.stamper, line.clock, forwarder, line.committer, sources, exposed=False)
+    made.start()
+    yield made
+    made.close()
+
+
+def deliver(hooks: Hooks, source: str, *items: dict[str, Any]) -> Taken:
+    """A delivery, taken as the route takes it."""
+    found = hooks.open_to(source)
+    mapped, kept = hooks.map(found, {}, json.dumps({"list": items}).encode())
+    return asyncio.run(hooks.store(found, mapped, kept))
+
+
+def label_events(running: Running, prefix: str) -> list[tuple[str, str]]:
+    """What the store has, with where its time is from."""
+    sql = (
+        "SELECT request_id, if(observed_at = fromUnixTimestamp64Micro({t0:Int64}, 'UTC'), 'message', 'own') "
+        "FROM label_events FINAL WHERE startsWith(request_id, {p:String}) ORDER BY ALL"
+    )
+    return running.line.store.query(sql, {"p": prefix, "t0": T0})
+
+
+def test_labels_of_a_webhook_go_to_kafka_and_what_cannot_be_mapped_waits_in_the_store(
+    running: Running, hooks: Hooks, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delivery is answered when Kafka has them; a worker stores them, with the time of the message where they have none."""
+    produce = running.broker.produce
+    monkeypatch.setattr(running.broker, "produce", lambda message, *_: produce(message, T0, 0))
+    hooks.configure(fresh, {"signature": {"scheme": "none"}, "mapping": MAPPING})
+    good = [{"r": f"{fresh}-0", "v": 0}, {"r": f"{fresh}-1", "v": False, "at": "2026-01-01T00:00:00Z"}]
+    taken = deliver(hooks, fresh, *good)
+    assert (taken.answer.accepted, taken.answer.duplicates, len(taken.unmapped)) == (2, 0, 0)
+    assert len(running.broker.messages(LABELS)) == 1
+    assert label_events(running, fresh) == []
+    assert deliver(hooks, fresh, *good).answer.accepted == 2  # that it is known, only the worker finds out
+    taken = deliver(hooks, fresh, {"r": f"{fresh}-2", "v": 1, "at": "?"})
+    assert (taken.answer.accepted, len(taken.unmapped)) == (0, 1)
+    running.work()
+    running.until_committed()
+    assert label_events(running, fresh) == [(f"{fresh}-0", "message"), (f"{fresh}-1", "own")]
+
+    without_time = {"request_id": "r", "value": "v"}
+    hooks.configure(fresh, {"signature": {"scheme": "none"}, "mapping": MAPPING | {"fields": without_time}})
+    told = hooks.replay(fresh)
+    assert (told["replayed"], told["accepted"], told["waiting"]) == (1, 1, 0)
+    assert label_events(running, fresh)[2:] == [(f"{fresh}-2", "own")]  # by the store's own writer, at once
+    counts = hooks.state(fresh)["counts"]
+    assert (counts["received"], counts["mapped"], counts["unmapped"]) == (3, 2, 1)
+
+
+def test_while_the_store_is_away_deliveries_are_taken_and_counted_when_it_is_back(
+    running: Running, hooks: Hooks, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But one of which something has to wait in the store is not: its sender still has it."""
+    hooks.configure(fresh, {"signature": {"scheme": "none"}, "mapping": MAPPING})
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("not now")
+
+    real = running.line.store.insert
+    monkeypatch.setattr(running.line.store, "insert", away)
+    assert deliver(hooks, fresh, {"r": f"{fresh}-0", "v": 1}).answer.accepted == 1
+    with pytest.raises(StoreUnavailable):
+        deliver(hooks, fresh, {"r": f"{fresh}-1"})
+    monkeypatch.setattr(running.line.store, "insert", real)
+    assert deliver(hooks, fresh, {"r": f"{fresh}-2", "v": 1}).answer.accepted == 1
+    state = hooks.state(fresh)
+    assert (state["counts"]["received"], state["counts"]["mapped"], state["events"]["accepted"]) == (2, 2, 2)
+    running.work()
+    running.until_committed()
+    assert [request_id for request_id, _ in label_events(running, fresh)] == [f"{fresh}-0", f"{fresh}-2"]
+
+
+def test_predictions_of_paired_inferences_go_to_kafka_once_the_pair_is_complete(
+    running: Running, forwarder: Forwarder, fresh: str
+) -> None:
+    """The halves are in the store. A broker that is away fails the completing half, and the pair is made when it is back."""
+    line = running.line
+    pairing = Pairing(line.store, forwarder, line.committer, line.clock)
+    pairing.start()
+
+    def half(side: str, id_: str, body: Any) -> Answer:
+        known = {"namespace": "shop", "inferenceservicename": fresh}
+        kind = f"org.kubeflow.serving.inference.{side}"
+        event = CloudEvent(id_, "http://pod/", kind, "2026-01-02T03:04:05Z", known, json.dumps(body).encode())
+        return pairing.submit(Decoded("", events=[(0, event)])).result(30)
+
+    try:
+        assert half("request", f"{fresh}-0", {"instances": [[1]]}).accepted == 1
+        assert running.broker.messages(PREDICTIONS) == []
+        assert half("response", f"{fresh}-0", {"predictions": [0.5]}).accepted == 1
+        assert len(running.broker.messages(PREDICTIONS)) == 1
+        assert running.stored(fresh) == []
+        running.broker.is_away = True
+        half("request", f"{fresh}-1", {"instances": [[2]]})
+        with pytest.raises(Problem) as refused:
+            half("response", f"{fresh}-1", {"predictions": [0.7]})
+        assert refused.value.code == "kafka_unavailable"
+        running.broker.is_away = False
+        eventually(lambda: len(running.broker.messages(PREDICTIONS)) == 2)  # the sweep finds it complete
+        running.work()
+        running.until_committed()
+        assert running.stored(fresh) == [f"{fresh}-0", f"{fresh}-1"]
+        # What cannot be read is in quarantine, as it was: nothing of it goes to Kafka.
+        half("request", f"{fresh}-2", {"instances": [[1], [2]]})
+        answer = half("response", f"{fresh}-2", {"predictions": [1]})
+        assert (answer.accepted, answer.rejected) == (0, 1)
+        assert len(running.broker.messages(PREDICTIONS)) == 2
+    finally:
+        pairing.close()

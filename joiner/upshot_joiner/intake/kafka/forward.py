@@ -52,6 +52,8 @@ class _AsSent(Received[CheckedT]):
 class Forwarder(Receiver):
     """A `Receiver` that hands on to Kafka. What it refuses it also notes in the store's quarantine, when that is there."""
 
+    takes_without_store = True
+
     def __init__(self, committer: Committer, producer: Producer) -> None:
         super().__init__(committer)
         self._quarantine = committer

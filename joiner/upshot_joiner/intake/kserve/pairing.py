@@ -28,6 +28,7 @@ from upshot_joiner.intake.kserve.inference import SIDES, Half, half_of
 from upshot_joiner.intake.kserve.made import kept_event, kept_half, made_of
 from upshot_joiner.intake.kserve.naming import Naming
 from upshot_joiner.intake.quarantine import MAX_PAYLOAD_BYTES
+from upshot_joiner.intake.receive import Received, Receiver
 from upshot_joiner.store.client import Store
 
 _log = logging.getLogger("upshot.intake")
@@ -77,17 +78,19 @@ class _Cause:
 
 
 class Pairing:
-    """Takes halves, gives predictions to the writer. ``submit`` and ``state`` may be called from any thread."""
+    """Takes halves, gives predictions to the writer, or to Kafka. ``submit`` and ``state`` may be called from any thread."""
 
     def __init__(
         self,
         store: Store,
+        receiver: Receiver,
         committer: Committer,
         clock: Clock,
         naming: Naming | None = None,
         waiting: Waiting | None = None,
     ) -> None:
         self._halves = Halves(store)
+        self._receiver = receiver
         self._committer = committer
         self._clock = clock
         self._naming = naming or Naming()
@@ -262,7 +265,7 @@ class Pairing:
             refused += made.refused
             settled += [(one, made.because) for one in halves.values()]
         if predictions or refused:
-            answer = self._committer.submit_predictions(predictions, refused).result()
+            answer = self._taken(predictions, refused)
             for number, pair in enumerate(whole):
                 places = [place for place in answer.errors if place["index"] == number]
                 cause = causes.get(pair)
@@ -272,6 +275,15 @@ class Pairing:
                     cause.batch.reject(cause.index, places)
         if settled:
             self._halves.settle(settled)
+
+    def _taken(self, predictions: list[tuple[int, CheckedPrediction]], refused: list[Refused]) -> Answer:
+        """Hand predictions to the store or to Kafka; halves that cannot be read are no events, and stay in the store."""
+        if not self._receiver.takes_without_store:
+            return self._receiver.submit_predictions(Received(predictions, refused, 0)).result()
+        answer = self._receiver.submit_predictions(Received(predictions, [], 0)).result() if predictions else Answer()
+        if refused:
+            answer.add(self._committer.submit_predictions([], refused).result())
+        return answer
 
     def _sweep(self) -> None:
         """Finish what a failure left complete; give up what has waited too long; forget what was settled long ago."""

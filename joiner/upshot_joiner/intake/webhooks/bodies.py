@@ -99,10 +99,10 @@ class Bodies:
                 self._unwritten += noted
             raise
 
-    def note(self, source: str, what: str) -> None:
+    def note(self, source: str, what: str, n: int = 1) -> None:
         """Count without a write: it is written with the next that is. For what strangers can cause as often as they like."""
         with self._lock:
-            self._unwritten[source, what] += 1
+            self._unwritten[source, what] += n
 
     def flush(self) -> None:
         """Write what was only noted."""

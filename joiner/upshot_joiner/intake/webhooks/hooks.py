@@ -13,11 +13,12 @@ from urllib.parse import parse_qs
 import msgspec
 
 from upshot_joiner.clock import Clock, Stamper, from_micros
-from upshot_joiner.errors import Place, Problem
+from upshot_joiner.errors import Place, Problem, StoreUnavailable
 from upshot_joiner.intake.body import decompress, whole
 from upshot_joiner.intake.check import CheckedLabel
 from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.intake.grouped import Grouped
+from upshot_joiner.intake.receive import Received, Receiver
 from upshot_joiner.intake.webhooks.access import wrong_signature
 from upshot_joiner.intake.webhooks.bodies import MAX_WAITING, Bodies, Body, listed
 from upshot_joiner.intake.webhooks.mapping import MAX_PLACES, Mapped
@@ -50,12 +51,25 @@ class Taken:
 
 
 class Hooks:
-    """Owns the sources. ``receive`` belongs to an event loop, everything else may be called from any thread."""
+    """Owns the sources. ``store`` belongs to an event loop, everything else may be called from any thread.
+
+    Label events of a delivery go where those of ``POST /v1/labels`` go, to the store or to Kafka. What waits for a mapping is in
+    the store, and so a replay stores what it makes, by ``committer``.
+    """
 
     def __init__(
-        self, store: Store, stamper: Stamper, clock: Clock, committer: Committer, sources: Sources, *, exposed: bool
+        self,
+        store: Store,
+        stamper: Stamper,
+        clock: Clock,
+        receiver: Receiver,
+        committer: Committer,
+        sources: Sources,
+        *,
+        exposed: bool,
     ) -> None:
         self._clock = clock
+        self._receiver = receiver
         self._committer = committer
         self._sources = sources
         self._exposed = exposed
@@ -142,14 +156,23 @@ class Hooks:
         return mapped, Body(source.name, text, wanted, mapped.unmapped[:MAX_PLACES])
 
     async def store(self, source: Source, mapped: Mapped, body: Body) -> Taken:
-        """Store what was mapped, keep what was not, and count; all of it is on disk when this returns."""
+        """Store what was mapped (or have Kafka take it), keep what was not, and count; all of it is on disk when this returns.
+
+        Where Kafka has the events and nothing else is to be kept, a store that is away only delays the counts.
+        """
         answer = Answer()
         if mapped.events:
-            answer = await asyncio.wrap_future(self._committer.submit_labels(mapped.events, []))
+            answer = await asyncio.wrap_future(self._receiver.submit_labels(Received(mapped.events, [])))
         way = "unmapped" if mapped.unmapped else "mapped" if mapped.events else "filtered"
         counts = _counted(source.name, answer)
         counts[source.name, way] += 1
-        await asyncio.wrap_future(self._writes.submit((body if mapped.unmapped else None, counts)))
+        try:
+            await asyncio.wrap_future(self._writes.submit((body if mapped.unmapped else None, counts)))
+        except StoreUnavailable:
+            if mapped.unmapped or not self._receiver.takes_without_store:
+                raise
+            for (name, what), n in counts.items():
+                self._bodies.note(name, what, n)
         return Taken(answer, mapped.filtered, mapped.unmapped)
 
     # -- replay --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from upshot_joiner.clock import Stamper, to_micros
-from upshot_joiner.errors import Problem
+from upshot_joiner.errors import Problem, StoreUnavailable
 from upshot_joiner.intake.webhooks import mapping
 from upshot_joiner.intake.webhooks.source import SourceConfig, Unsigned, is_secret, read_source
 from upshot_joiner.store import rows
@@ -128,7 +128,10 @@ class Sources:
     def _refresh(self) -> None:
         if self._shared and self._monotonic() - self._read_at > REREAD_S:
             with self._lock:
-                self._read()
+                try:
+                    self._read()
+                except StoreUnavailable as error:  # those that are known hold until it is back
+                    _log.warning("sources could not be read again (code %d)", error.code)
 
     def _read(self) -> None:
         self._read_at = self._monotonic()
