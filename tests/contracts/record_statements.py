@@ -1,6 +1,7 @@
 """Runs the whole server in this process with a canary in every name and value, and prints every statement that holds it.
 
-Run as ``python record_statements.py FOLDER CANARY``; prints a JSON document with the number of statements and the bad ones.
+Run as ``python record_statements.py FOLDER CANARY``; prints a JSON document with the number of statements, the bad ones, and the
+routes of the OpenAPI document that were not used (with success, so that their statements were run).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from upshot_joiner.clock import SystemClock
 from upshot_joiner.store.client import Store
@@ -23,6 +26,8 @@ from upshot_server.parts import Parts
 from upshot_server.settings import Settings
 
 seen: list[str] = []
+used: set[tuple[str, str]] = set()
+"""Method and path, as the OpenAPI document has them, of every request that was answered with success."""
 
 
 def record(name: str) -> None:
@@ -36,11 +41,42 @@ def record(name: str) -> None:
     setattr(Store, name, recorded)
 
 
+class Recorder:
+    """Around an application: notes which of its routes answer."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and note."""
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                used.add((scope["method"], getattr(scope.get("route"), "path_format", "")))  # as the router noted it
+            await send(message)
+
+        await self._app(scope, receive, noted)
+
+    def unused(self) -> list[str]:
+        """Routes of the OpenAPI document that never answered with success."""
+        paths = self._app.openapi()["paths"]
+        documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+        return sorted(f"{method} {path}" for method, path in documented - used)
+
+
+def until(done: Callable[[], object], seconds: float = 240) -> None:
+    """Wait for something that is made beside the requests."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def main(folder: Path, canary: str) -> None:
     """Use everything once, with the canary wherever a request can put a text."""
     for name in ("query", "arrow", "command", "insert"):
         record(name)
-    app = create_app(Parts.open(Settings(data_dir=folder), SystemClock()))
+    app = Recorder(create_app(Parts.open(Settings(data_dir=folder), SystemClock())))
     with TestClient(app, base_url="http://127.0.0.1") as http:
         config = {
             "labels": {canary: {"window": "1m", "default": canary, "source_priority": [canary]}},
@@ -90,6 +126,9 @@ def main(folder: Path, canary: str) -> None:
         assert http.post("/v1/hooks/source", json={"r": canary}, headers={"x-c": canary}).status_code == 202
         assert http.post("/v1/hooks/source/replay").json()["waiting"] == 1
         assert http.get("/v1/hooks/source?bodies=true").status_code == 200
+        assert http.get("/v1/hooks").json() == {"sources": ["source"]}
+        tried = {"body": {"r": canary, "v": canary}, "headers": {"x-c": canary}}
+        assert http.post("/v1/hooks/source/preview", json=tried).json()["events"][0]["value"] == canary
         of_entity = [
             {
                 "entity": {canary: canary},
@@ -134,13 +173,10 @@ def main(folder: Path, canary: str) -> None:
         told = http.get(f"/v1/writers/{canary}").json()
         assert (told["received"], told["explained"]) == (200, {canary: 5})
         assert len(http.get(f"/v1/writers?model={canary}&state=waiting").json()["writers"]) == 1
-        deadline = time.monotonic() + 150
         path = f"/v1/models/{canary}"
         entity = f"/v1/entities/{quote(canary, safe='')}/{quote(canary, safe='')}"
-        while any(one["waits"] for one in http.get(entity).json()["label_events"]) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        while http.get("/v1/status").json()["requests_to_join"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: not any(one["waits"] for one in http.get(entity).json()["label_events"]))
+        until(lambda: not http.get("/v1/status").json()["requests_to_join"])
         time.sleep(2)  # one turn of the roll-up
         for question in (
             "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}",
@@ -159,8 +195,9 @@ def main(folder: Path, canary: str) -> None:
         assert http.post(feed, json={"action": "void", "since": start.isoformat()}).json()["state"] == "closed"
         assert http.get(f"/v1/predictions/{canary}1").status_code == 200
         id_ = http.post("/v1/exports", json={"model": canary}).json()["id"]
-        while http.get(f"/v1/exports/{id_}").json()["status"] in ("queued", "running") and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: http.get(f"/v1/exports/{id_}").json()["status"] not in ("queued", "running"))
+        assert http.get("/v1/exports").status_code == 200
+        assert http.get(f"/v1/exports/{id_}/files/part-00000.parquet").status_code == 200
         export = http.get(f"/v1/exports/{id_}").json()
         assert export["status"] == "done", export
         part = (Path(export["location"]) / "part-00000.parquet").read_bytes()
@@ -168,8 +205,52 @@ def main(folder: Path, canary: str) -> None:
         added = http.post(f"{path}/references?model_version={canary}", content=part, headers=headers)
         assert added.status_code < 300, added.text
         assert http.get(f"{path}/skew").status_code == 200
+        assert http.get(f"{path}/references").status_code == 200
         assert http.put(path, json=config | {"positive": "other"}).status_code == 200
-    print(json.dumps({"statements": len(seen), "bad": [sql for sql in seen if canary in sql]}))
+        refused_and_waiting(http, canary)
+        verified(http, canary)
+        report = http.post(f"{path}/reports", json={"version": canary}).json()["id"]
+        until(lambda: http.get(f"/v1/reports/{report}").json()["status"] not in ("queued", "running"))
+        assert http.get(f"/v1/reports/{report}/html").status_code == 200, http.get(f"/v1/reports/{report}").text
+        assert http.get(f"{path}/reports").status_code == 200
+        for question in ("/v1/models", "/healthz", "/readyz"):
+            assert http.get(question).status_code == 200
+    bad = [sql for sql in seen if canary in sql]
+    print(json.dumps({"statements": len(seen), "bad": bad, "unused": app.unused()}))
+
+
+def refused_and_waiting(http: TestClient, canary: str) -> None:
+    """What is in no outcome: a conflict that is sent again, and labels whose prediction never comes."""
+    refused = {
+        "request_id": f"{canary}1",
+        "model": canary,
+        "model_version": canary,
+        "item_id": canary,
+        "prediction": "other",
+        "tags": {canary: canary},
+    }
+    answer = http.post("/v1/predictions", json=refused)
+    assert answer.status_code == 422, answer.text
+    asked = {"kind": "prediction", "model": canary, "code": "conflict"}
+    [entry] = http.get("/v1/quarantine", params=asked).json()["refused"]
+    assert canary in entry["payload_text"]
+    assert http.get("/v1/quarantine", params={"code": canary, "kind": canary}).status_code < 500
+    assert http.post("/v1/quarantine/replay", json=asked).json()["refused"] == {"conflict": 1}
+    assert http.post("/v1/quarantine/replay", json={"code": canary, "model": canary, "kind": canary}).status_code < 500
+    orphan = {"request_id": f"{canary}-nobody", "model": canary, "name": canary, "value": canary}
+    assert http.post("/v1/labels", json=orphan).json()["accepted"] == 1
+    asked = {"model": canary, "name": canary, "limit": "1"}
+    until(lambda: http.get("/v1/orphans", params=asked).json()["orphans"])
+    page = http.get("/v1/orphans", params=asked).json()
+    assert http.get("/v1/orphans", params=asked | {"cursor": page.get("next") or canary}).status_code < 500
+
+
+def verified(http: TestClient, canary: str) -> None:
+    """A round over the model, and the books."""
+    number = http.post("/v1/verify", json={"model": canary}).json()["id"]
+    until(lambda: http.get(f"/v1/verify/{number}").json()["ended_at"])
+    assert http.get("/v1/verify").status_code == 200
+    assert http.get("/v1/books").status_code == 200
 
 
 if __name__ == "__main__":
