@@ -54,7 +54,9 @@ def backlog_of(
     until = max(started, attributor.attributed_until(until))
     if kafka is not None:
         until = EPOCH if kafka.age_s is None else min(until, now - timedelta(seconds=kafka.age_s))
-    return Backlog(committer.waiting, joiner.behind + attributor.behind, kafka.messages if kafka else None, until)
+    return Backlog(
+        max(0, committer.waiting), joiner.behind + attributor.behind, kafka.messages if kafka else None, until
+    )
 
 
 def is_held_up(clock: Clock, joiner: Joiner, moment: datetime) -> bool:

@@ -150,3 +150,15 @@ def test_a_second_process_cannot_open_the_folder(store: Store) -> None:
             os._exit(0 if "forked" in str(error) else 1)
         os._exit(2)
     assert os.wait()[1] == 0
+
+
+def test_regression_conflicts_do_not_make_the_number_of_waiting_events_negative(line: Line, fresh: str) -> None:
+    """A refused event was taken off twice, once as itself and once as refused: the bound of the queue grew with each conflict."""
+    event = {"request_id": fresh, "model": fresh}
+    line.predict(event)
+    assert line.predict(event | {"prediction": 1}, event | {"prediction": 2}).rejected == 2
+    label = {"request_id": fresh, "value": 1, "label_id": fresh}
+    line.label(label)
+    assert line.label(label | {"value": 2}).rejected == 1
+    line.committer.barrier().result(30)
+    assert line.committer.waiting == 0

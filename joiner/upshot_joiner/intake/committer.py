@@ -344,6 +344,7 @@ class Committer:
 
     def _commit(self, group: list[_Batch]) -> None:
         given = [list(batch.refused) for batch in group]
+        n_events = sum(batch.events for batch in group)  # now: a conflict will be counted among the refused, too
         try:
             if self._unfinished:
                 self._recover_own()
@@ -367,7 +368,7 @@ class Committer:
                 batch.future.set_result(batch.answer)
         finally:
             with self._waiting_lock:
-                self._waiting -= sum(batch.events for batch in group)
+                self._waiting -= n_events
 
     def _fail(self, group: list[_Batch], error: Exception) -> None:
         self._unfinished = True
