@@ -14,9 +14,10 @@ import msgspec
 
 from upshot.wire import LabelEvent, Prediction, Scalar, Time, WriterReport
 from upshot_joiner.clock import to_micros
+from upshot_joiner.intake.shaped import shape_and_values
 from upshot_joiner.join.activation import SHOWN
 from upshot_joiner.store.keys import content_hash, entity_key, request_key
-from upshot_joiner.store.shapes import Shape, shape_of
+from upshot_joiner.store.shapes import Shape
 
 MAX_ID_LENGTH = 512
 MAX_NAME_LENGTH = 512
@@ -101,9 +102,9 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     _text(event.model_version, "model_version")
     _text(event.item_id, "item_id")
     predicted_us = None if event.predicted_at is None else micros(event.predicted_at, "predicted_at")
-    if len(event.features) > MAX_FEATURES:
+    shape, values = shape_and_values(event)
+    if len(values) > MAX_FEATURES:
         raise NotAccepted("too_many", "features")
-    shape = shape_of(event.features)
     if shape.longest > MAX_NAME_LENGTH:
         raise NotAccepted("too_long", "features")
     if event.probabilities or event.attributions or event.entities or event.tags:
@@ -121,7 +122,6 @@ def check_prediction(event: Prediction) -> CheckedPrediction:
     times = None
     if event.feature_times:
         times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
-    values = shape.values(event.features)
     try:
         digest = content_hash(_content(event, shape, values, predicted_us, times))
     except (RecursionError, ValueError, TypeError):

@@ -32,6 +32,7 @@ from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.isolate import isolate
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.quarantine import Entry
+from upshot_joiner.intake.shaped import content_of
 from upshot_joiner.intake.tally import Tally
 from upshot_joiner.store import progress, rows
 from upshot_joiner.store.client import Store
@@ -408,7 +409,7 @@ class Committer:
             batch.refused, batch.answer = refused, Answer()
         poison = isolate([item for batch in group for item in batch.items], self._store_items, self._try_a_write)
         for (batch, index, one), _ in poison:
-            batch.refused.append(Refused(index, "store_refused", "", _as_dict(one)))
+            batch.refused.append(Refused(index, "store_refused", "", content_of(one.event)))
         for batch in group:
             if batch.refused:
                 part = batch.part([], batch.refused)
@@ -580,7 +581,7 @@ def _sort_out(
                 batch.answer.duplicates += 1
                 repeated.append(one)
             else:
-                batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
+                batch.refused.append(Refused(index, "conflict", "", content_of(one.event)))
     return new, repeated
 
 
@@ -601,12 +602,8 @@ def _take_back(
                 batch.answer.duplicates += 1
                 repeated.append(one)
             else:
-                batch.refused.append(Refused(index, "conflict", "", _as_dict(one)))
+                batch.refused.append(Refused(index, "conflict", "", content_of(one.event)))
     new[:] = [one for one in new if id(one) not in is_same]
-
-
-def _as_dict(one: CheckedPrediction | CheckedLabel | CheckedReport) -> dict[str, Any]:
-    return {name: getattr(one.event, name) for name in one.event.__struct_fields__}
 
 
 def _run(task: _Task) -> None:

@@ -7,7 +7,7 @@ the good ones are kept and each bad one gets its place and its reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, cast
 
 import msgspec
@@ -18,6 +18,7 @@ from upshot_joiner.intake import arrow
 from upshot_joiner.intake.body import Frame, whole
 from upshot_joiner.intake.decoded import Decoded, EventT, Refused, check_count, explain, payload_of
 from upshot_joiner.intake.packed import PackedDecoder
+from upshot_joiner.intake.shaped import Decode, ShapedDecoder
 
 __all__ = ["Decoded", "Decoder", "Refused", "form_of"]
 
@@ -30,6 +31,8 @@ class Decoder(Generic[EventT]):
         self._packed: PackedDecoder[EventT] = PackedDecoder(event)
         self._list = msgspec.json.Decoder(list[event])  # type: ignore[valid-type]  # a type made at run time
         self._one: msgspec.json.Decoder[EventT] = msgspec.json.Decoder(event)
+        self._shaped_list = ShapedDecoder(_json_list) if event is Prediction else None
+        self._shaped_lines = ShapedDecoder(_json_lines) if event is Prediction else None
 
     def decode(self, frames: list[Frame], content_type: str) -> Decoded[EventT]:
         """Decode a decompressed body, given as its frames.
@@ -60,7 +63,7 @@ class Decoder(Generic[EventT]):
         text = body.lstrip()
         try:
             if text.startswith(b"["):
-                return _whole(self._list.decode(text))
+                return _whole(_decoded(self._shaped_list, self._list.decode, text))
             return _whole([self._one.decode(text)])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             pass  # a ValidationError is a DecodeError too: look at every item by itself
@@ -84,6 +87,10 @@ class Decoder(Generic[EventT]):
         return self._each(enumerate(parsed if isinstance(parsed, list) else [parsed]))
 
     def _decode_lines(self, body: bytes) -> Decoded[EventT]:
+        try:
+            return _whole(_decoded(self._shaped_lines, self._one.decode_lines, body))
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            pass
         lines = [line for line in body.split(b"\n") if line.strip()]
         check_count(len(lines))
         events: list[tuple[int, EventT]] = []
@@ -128,6 +135,22 @@ class Decoder(Generic[EventT]):
                 code, loc = explain(str(error))
                 refused.append(Refused(index, code, loc, item))
         return Decoded(events, refused)
+
+
+def _json_list(event: type[Prediction]) -> Decode:
+    return msgspec.json.Decoder(list[event]).decode  # type: ignore[valid-type]  # a type made at run time
+
+
+def _json_lines(event: type[Prediction]) -> Decode:
+    return msgspec.json.Decoder(event).decode_lines
+
+
+def _decoded(shaped: ShapedDecoder | None, decode: Callable[[bytes], list[EventT]], body: bytes) -> list[EventT]:
+    if shaped is None:
+        return decode(body)
+    plain: Any = decode
+    events: Any = shaped.decode(body, plain)
+    return cast(list[EventT], events)
 
 
 def _whole(events: list[EventT]) -> Decoded[EventT]:

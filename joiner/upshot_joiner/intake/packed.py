@@ -28,6 +28,7 @@ from upshot_joiner.intake.decoded import (
 )
 from upshot_joiner.intake.packed_items import split
 from upshot_joiner.intake.reader_rule import Extension, ReaderRule, flags_of
+from upshot_joiner.intake.shaped import Decode, ShapedDecoder
 
 Value = float | int | bool | str | None | list[float | int | bool]
 """What an event can hold: anything else makes msgspec refuse it, which costs nothing."""
@@ -49,6 +50,7 @@ class PackedDecoder(Generic[EventT]):
         self._event: type[EventT] = event
         plain: Any = _PlainPrediction if event is Prediction else event
         self._frame: msgspec.msgpack.Decoder[list[EventT]] = msgspec.msgpack.Decoder(list[plain])
+        self._shaped = ShapedDecoder(_frame, Value) if event is Prediction else None
         self._plain: msgspec.msgpack.Decoder[EventT] = msgspec.msgpack.Decoder(plain)
         self._any: msgspec.msgpack.Decoder[EventT] = msgspec.msgpack.Decoder(event, ext_hook=Extension)
         self._items = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -81,8 +83,9 @@ class PackedDecoder(Generic[EventT]):
     def _decode_frame(self, frame: bytes, body: _Body[EventT]) -> bool:
         """Add what a frame holds to the body; False when it is no MessagePack."""
         start = body.n_items
+        decode: Any = self._frame.decode
         try:
-            events = self._frame.decode(frame)
+            events: Any = self._shaped.decode(frame, decode) if self._shaped else decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
@@ -173,6 +176,13 @@ class PackedDecoder(Generic[EventT]):
         event: Any = msgspec.convert(converted, self._event)
         event.flags = {**(flags.noted or {}), **(event.flags or {})} or None
         return event, rule.reprs - before
+
+
+def _frame(event: type[Prediction]) -> Decode:
+    plain: Any = msgspec.defstruct(
+        "PlainShaped", [("inputs", dict[str, Value] | None, None)], bases=(event,), kw_only=True, omit_defaults=True
+    )
+    return msgspec.msgpack.Decoder(list[plain]).decode
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from upshot.wire import LabelEvent, Prediction, WriterReport
 from upshot_joiner.intake.body import decompress, whole
@@ -21,6 +21,7 @@ from upshot_joiner.intake.committer import Answer, Committer
 from upshot_joiner.intake.decode import Decoder, Refused, form_of
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.repeated_keys import refuse_repeated_keys
+from upshot_joiner.intake.shaped import content_of
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel, CheckedReport)
 
@@ -61,7 +62,7 @@ class Receiver:
             try:
                 events.append((index, check_prediction(event)))
             except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, _content(event)))
+                refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
         converted = sum(decoded.converted.get(index, 0) for index, _ in events) if decoded.converted else 0
         return Received(events, refused, converted)
 
@@ -77,7 +78,7 @@ class Receiver:
             try:
                 events.append((index, check_label(event)))
             except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, _content(event)))
+                refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
         return Received(events, refused)
 
     def decode_reports(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedReport]:
@@ -89,7 +90,7 @@ class Receiver:
             try:
                 reports.append((index, check_report(report)))
             except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, _content(report)))
+                refused.append(Refused(index, reason.code, reason.loc, content_of(report)))
         return Received(reports, refused)
 
     def close(self) -> None:
@@ -108,7 +109,3 @@ class Receiver:
     def submit_reports(self, received: Received[CheckedReport], origins: Origins | None = None) -> Future[Answer]:
         """Queue them for the writer; the future is done when they are on disk."""
         return self._committer.submit_reports(received.events, received.refused, origins)
-
-
-def _content(event: Prediction | LabelEvent | WriterReport) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}
