@@ -79,7 +79,6 @@ def live(seconds: int, history: int) -> None:
         labels = [
             {"request_id": event.request_id, "value": index % 2} for index, event in enumerate(events[: RATE * seconds])
         ]
-        answered: list[float] = []
         counted: list[tuple[float, int]] = []
         done = threading.Event()
 
@@ -89,23 +88,13 @@ def live(seconds: int, history: int) -> None:
                     over = done.is_set()
                     found = http.get(f"/v1/models/{join_events.MODEL}/labels").json()["labels"]
                     counted.append((time.perf_counter(), sum(one["labelled"] for one in found)))
-                    if over and counted[-1][1] >= len(answered):
+                    if over and counted[-1][1] >= len(labels):
                         return
                     time.sleep(0.1)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        waits = []
-        with httpx.Client(base_url=server.url, timeout=30) as http:
-            begin = time.perf_counter()
-            for start in range(0, len(labels), LIVE_BATCH):
-                due = begin + start / RATE
-                time.sleep(max(0.0, due - time.perf_counter()))
-                sent = time.perf_counter()
-                http.post("/v1/labels", json=labels[start : start + LIVE_BATCH]).raise_for_status()
-                waits.append(time.perf_counter() - sent)
-                answered += [time.perf_counter()] * LIVE_BATCH
-            took = time.perf_counter() - begin
+        waits, answered, took = join_intake.labels_at_a_rate(server.url, labels, RATE, LIVE_BATCH)
         done.set()
         watcher.join()
         server.end()
@@ -119,7 +108,7 @@ def live(seconds: int, history: int) -> None:
         delays.append(max(0.0, at - answer))
     delays.sort()
     print(
-        f"\nc: {len(labels):,} labels, {LIVE_BATCH} a request, one after the other: "
+        f"\nc: {len(labels):,} labels, {LIVE_BATCH} a request, {join_intake.SENDERS} connections: "
         f"{len(labels) / took:,.0f}/s of {RATE:,}/s wanted; history {len(events):,}"
     )
     print(
@@ -127,7 +116,7 @@ def live(seconds: int, history: int) -> None:
         f"{delays[len(delays) // 2]:.2f} s, p99 {delays[len(delays) * 99 // 100]:.2f} s"
     )
     print(
-        f"a request, sent -> answered (stored): p50 {statistics.median(waits) * 1e3:.0f} ms, p99 "
+        f"a request, due -> answered (stored): p50 {statistics.median(waits) * 1e3:.0f} ms, p99 "
         f"{sorted(waits)[len(waits) * 99 // 100] * 1e3:.0f} ms"
     )
 

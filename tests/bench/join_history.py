@@ -1,7 +1,7 @@
 """A store with a long history, and new labels for its last day: what the joiner meets after a year.
 
-Predictions are made by the engine itself, with UUIDv7 request IDs, thirty days of them; labels are of a random sample of the last
-day's, as a feed of outcomes brings them.
+Predictions are made by the engine itself, with UUIDv7 request IDs, half a million a day; labels are of a random sample of the last
+day's, as a feed of outcomes brings them. A longer history is more days of the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from upshot_joiner.store.client import Store
 
 MODEL = "bench"
 END = datetime(2026, 6, 30, tzinfo=UTC)
-DAYS = 30
+A_DAY = 500_000
 CHUNK = 5_000_000
 
 # A UUIDv7 is 48 bits of milliseconds, a version, and random bits.
@@ -47,26 +47,26 @@ FROM (
 _SAMPLE = """
 SELECT request_id FROM predictions
 WHERE model = {model:String} AND predicted_at >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
-ORDER BY sipHash64(request_id, {seed:UInt64}) LIMIT {rows:UInt64}
+ORDER BY sipHash64(request_id) LIMIT {rows:UInt64} OFFSET {from:UInt64}
 """
 
 
 def fill(store: Store, predictions: int) -> None:
-    """Make the spine of so many predictions, evenly over ``DAYS``; in order of time, as they would have come."""
-    first = to_micros(END - timedelta(days=DAYS))
-    step = DAYS * 86_400e6 / predictions
+    """Make the spine of so many predictions, ``A_DAY`` up to ``END``; in order of time, as they would have come."""
+    first = to_micros(END - timedelta(days=predictions / A_DAY))
+    step = 86_400e6 / A_DAY
     for start in range(0, predictions, CHUNK):
         size = min(CHUNK, predictions - start)
         store.command(_FILL, {"first": first, "step": step, "from": start, "rows": size})
 
 
-def labels_of_last_day(store: Store, count: int, seed: int = 1) -> list[CheckedLabel]:
-    """Label events for a random sample of the predictions of the last day."""
+def labels_of_last_day(store: Store, count: int, turn: int) -> list[CheckedLabel]:
+    """Label events for a random sample of the predictions of the last day; of each turn, others."""
     since = to_micros(END - timedelta(days=1))
-    found = store.query(_SAMPLE, {"model": MODEL, "since": since, "seed": seed, "rows": count})
-    rng = random.Random(seed)
+    found = store.query(_SAMPLE, {"model": MODEL, "since": since, "from": turn * count, "rows": count})
+    rng = random.Random(turn)
     return [
-        check_label(LabelEvent(request_id=request_id, value=rng.randrange(2), observed_at=END.timestamp() + seed))
+        check_label(LabelEvent(request_id=request_id, value=rng.randrange(2), observed_at=END.timestamp() + turn))
         for (request_id,) in found
     ]
 

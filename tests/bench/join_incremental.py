@@ -54,7 +54,7 @@ def main() -> None:
     joiner.start()
     ours, plain = [], []
     for number in range(ROUNDS):
-        events = join_history.labels_of_last_day(store, labels, seed=number + 1)
+        events = join_history.labels_of_last_day(store, labels, number)
         clock.advance(timedelta(seconds=1))
         received = stamper.next()
         store.insert("label_events", join_history.ledger_block(events, received))

@@ -134,3 +134,44 @@ def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process has used, its children not included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+SENDERS = 8
+
+
+def labels_at_a_rate(
+    url: str, labels: list[dict[str, object]], rate: int, batch: int
+) -> tuple[list[float], list[float], float]:
+    """Send labels at a steady rate (labels a second) over ``SENDERS`` connections, each request at its own moment.
+
+    Gives the seconds that each request took, counted from the moment it was due, the moments (``perf_counter``, in order) at which
+    each label was answered, and the seconds for all.
+    """
+    starts = iter(range(0, len(labels), batch))
+    lock = threading.Lock()
+    waits: list[float] = []
+    answered: list[float] = []
+    begin = time.perf_counter()
+
+    def send() -> None:
+        with httpx.Client(base_url=url, timeout=30) as http:
+            while True:
+                with lock:
+                    start = next(starts, None)
+                if start is None:
+                    return
+                due = begin + start / rate
+                time.sleep(max(0.0, due - time.perf_counter()))
+                some = labels[start : start + batch]
+                http.post("/v1/labels", json=some).raise_for_status()
+                now = time.perf_counter()
+                with lock:
+                    waits.append(now - due)
+                    answered.extend([now] * len(some))
+
+    threads = [threading.Thread(target=send) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return waits, sorted(answered), time.perf_counter() - begin

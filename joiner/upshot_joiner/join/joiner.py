@@ -40,7 +40,6 @@ RETRY_S = 1.0
 NOTE_EVERY_S = 5.0
 """How often the progress is written down: what a restart looks up again is what came in this time."""
 
-_ANY_LABEL = "SELECT 1 FROM label_events WHERE request_key IN ($keys) LIMIT 1"
 _ANY_ATTRIBUTED = "SELECT 1 FROM attributed_events WHERE request_key IN ($keys) LIMIT 1"
 _TOUCHED_SINCE = """
 SELECT DISTINCT request_key FROM label_events WHERE received_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
@@ -214,26 +213,15 @@ class Joiner:
         if self._store.is_shared:
             self._configs.refresh()  # another process may have put new rules in force
             self._entities.refresh()  # or have got the first label that names an entity
+        folded = self._fold(keys)
+        self._write(folded.outcomes)
+        orphans.update(self._store, folded.events, keys)
+
+    def _fold(self, keys: Keys) -> few.Folded:
         if len(keys) <= FEW_KEYS:
-            folded = few.fold_few(self._store, self._configs.get, keys, attributed=self._entities.any)
-            self._write(folded.outcomes)
-            events = folded.events
-        elif not self._any_label(keys):
-            return  # predictions that nobody has labelled yet: most groups are that
-        else:
-            self._write(self._fold_many(keys))
-            events = orphans.events_of_batch(self._store, keys)
-        orphans.update(self._store, events, keys)
-
-    def _any_label(self, keys: Keys) -> bool:
-        return bool(self._store.query(_ANY_LABEL, keys=keys)) or self._any_attributed(keys)
-
-    def _any_attributed(self, keys: Keys) -> bool:
-        return self._entities.any and bool(self._store.query(_ANY_ATTRIBUTED, keys=keys))
-
-    def _fold_many(self, keys: Keys) -> pa.Table:
-        if self._any_attributed(keys):
-            return self._fold_batch_in_sql(keys)
+            return few.fold_few(self._store, self._configs.get, keys, attributed=self._entities.any)
+        if self._entities.any and self._store.query(_ANY_ATTRIBUTED, keys=keys):
+            return few.Folded(self._fold_batch_in_sql(keys), orphans.events_of_batch(self._store, keys))
         return singles.fold_batch(self._store, keys, self._configs.get, self._fold_batch_in_sql)
 
     def _fold_batch_in_sql(self, keys: Keys) -> pa.Table:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from upshot_joiner.join import fold
 from upshot_joiner.join.few import LabelEventSeen
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.keys import Keys, key_column
+from upshot_joiner.store.keys import Keys, key_bytes, key_column, key_number
 
 _EVENTS = """
 SELECT
@@ -71,6 +72,25 @@ def events_of_batch(store: Store, keys: Keys) -> list[LabelEventSeen]:
             _TO_BE_SETTLED, keys=keys
         )
     ]
+
+
+def to_be_settled(store: Store, events: pa.Table, waits: pa.ChunkedArray, keys: Keys) -> list[LabelEventSeen]:
+    """The same of a batch whose label events were read: ``waits`` says of each row whether its prediction is unknown."""
+    listed = {(key_bytes(key), request_id, label_id) for key, request_id, label_id in store.query(_LISTED, keys=keys)}
+    wanted = waits
+    if listed:
+        of_listed = pa.array([key for key, _, _ in listed], events["request_key"].type)
+        wanted = pc.or_(waits, pc.is_in(events["request_key"], value_set=of_listed))
+    found = []
+    for event, waiting in zip(events.filter(wanted).to_pylist(), waits.filter(wanted).to_pylist(), strict=True):
+        if waiting or (event["request_key"], event["request_id"], event["label_id"]) in listed:
+            identity = (key_number(event["request_key"]), event["request_id"], event["label_id"])
+            found.append(
+                LabelEventSeen(
+                    identity, event["item_id"], event["name"], event["of_model"], event["received_at"], waiting
+                )
+            )
+    return found
 
 
 def waiting_and_listed(store: Store, first: int, last: int) -> tuple[set[Identity], set[Identity]]:
