@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.joiner.conftest import Line
 from tests.joiner.test_committer import failing_once
 from upshot_joiner.errors import Problem
@@ -271,7 +272,7 @@ GROUPS = st.lists(st.tuples(EVENTS, st.sampled_from(["", "checkpoint", "restart"
 _examples = iter(range(10**6))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GROUPS)
 def test_what_arrived_is_the_set_of_what_was_sent(
     store: Store, fresh: str, groups: Sequence[tuple[list[tuple[str, int, str]], str]]

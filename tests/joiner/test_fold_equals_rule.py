@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from upshot.wire import LabelEvent, Prediction
 from upshot_joiner.clock import to_micros
 from upshot_joiner.config import LabelConfig, ModelConfig
@@ -93,7 +94,7 @@ def outcomes_in_sql(store: Store, model: str, config: ModelConfig) -> dict[str, 
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(15),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking through a database takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -279,7 +279,7 @@ def test_ranking_metrics_of_the_store_are_those_of_scikit_learn(flywheel: Flywhe
 
 
 def test_a_sampled_log_has_the_metrics_of_the_whole() -> None:
-    """Three in four low scores are not logged: naive metrics are far off, weighted ones near, and intervals of 95 % hold in 93 to 97."""
+    """Three in four low scores are not logged: naive metrics are far off, weighted ones near, and intervals of 95 % hold."""
     whole_p, whole_y, whole_w = binary_rows(400_000, "plain", 9)
     truth = binary_truth(whole_p, whole_y, whole_w)
     names = ("roc_auc", "pr_auc", "log_loss", "accuracy", "recall", "base_rate", "f1")
