@@ -115,7 +115,7 @@ def _ordered(
     if method.name == "ks":
         return float(gap) / reference.rows / current.rows
     [(std,)] = store.query(_STD % source, {**params, "low": reference.low})
-    return float(area) / reference.rows / current.rows / max(std, LEAST_STD)
+    return float(area) / reference.rows / current.rows / max(float(std), LEAST_STD)
 
 
 def _by_value(store: Store, source: str, params: Mapping[str, object]) -> Cells:
