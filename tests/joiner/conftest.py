@@ -18,8 +18,9 @@ from upshot_joiner.coverage import Coverage
 from upshot_joiner.delays.label_hours import LabelHours
 from upshot_joiner.delays.watched import Asked
 from upshot_joiner.entity_story import EntityStories
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import check_label, check_prediction, check_report
-from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.committer import Committer
 from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.processes import Processes, StoreClock
@@ -56,6 +57,11 @@ class Line:
     """This one among those that share the store; None where it is embedded."""
     uptime: list[float]
     """Holds one number: the uptime in seconds that the writers are judged by."""
+
+    def stamp_with(self, stamper: Stamper) -> None:
+        """Go on with another stamper, as after a start with another clock."""
+        for part in (self.committer, self.committer._writer, self.joiner, self.configs):
+            part._stamper = stamper
 
     @classmethod
     def open(

@@ -28,8 +28,8 @@ from tests.joiner.conftest import Line
 from tests.joiner.histories import HOUR, START, Delivery, Oracle, World, make_world
 from tests.running_clickhouse import RunningClickHouse
 from upshot.wire import LabelEvent, Prediction
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import check_label, check_prediction, scalar_from_parts
-from upshot_joiner.intake.committer import Answer
 from upshot_joiner.join import joiner
 from upshot_joiner.join.rule import Outcome, at
 from upshot_joiner.store.client import Store

@@ -92,7 +92,7 @@ def watching_over(store: Store, model: str) -> Iterator[Watching]:
     line = Line.open(store)
     line.clock.set(T0 - HOUR)
     line.stamper = Stamper(line.clock)
-    line.committer._stamper = line.joiner._stamper = line.configs._stamper = line.stamper
+    line.stamp_with(line.stamper)
     records = FeedRecords(store)
     one = Watching(line, model, records, None, None)  # type: ignore[arg-type]
     one.watch = one.another()

@@ -17,8 +17,8 @@ from tests.joiner.conftest import NOW, Line
 from tests.waiting import eventually
 from upshot.wire import Prediction
 from upshot_joiner.errors import Problem, StoreError
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import NotAccepted
-from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.kserve.cloudevent import CloudEvent, Decoded
 from upshot_joiner.intake.kserve.inference import Half, half_of, predictions_of
 from upshot_joiner.intake.kserve.naming import Naming

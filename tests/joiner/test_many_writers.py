@@ -17,8 +17,8 @@ from upshot_joiner import processes as sharing
 from upshot_joiner.clock import FixedClock, to_micros
 from upshot_joiner.config import read_config
 from upshot_joiner.errors import Problem, StoreUnavailable
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import check_label, check_prediction
-from upshot_joiner.intake.committer import Answer
 from upshot_joiner.join import knowledge
 from upshot_joiner.store.client import Store
 from upshot_server.parts import Parts

@@ -10,7 +10,7 @@ import pytest
 
 from upshot_joiner.clock import FixedClock
 from upshot_joiner.errors import Problem
-from upshot_joiner.intake.committer import Answer
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.store.client import Store
 

@@ -143,7 +143,7 @@ def early(store: Store) -> Any:
     line = Line.open(store)
     line.clock.set(T0)
     stamper = Stamper(line.clock)
-    line.committer._stamper = line.joiner._stamper = line.configs._stamper = stamper
+    line.stamp_with(stamper)
     line.stamper = stamper
     yield line
     line.close()
@@ -172,7 +172,7 @@ def test_export_coverage_and_story_say_of_every_row_what_the_rule_says(
     try:
         stamper = Stamper(line.clock)
         line.clock.set(hour(0))
-        line.committer._stamper = line.joiner._stamper = line.configs._stamper = stamper
+        line.stamp_with(stamper)
         rules = LabelConfig(window=2 * HOUR, default=0)
         line.configs.put(model, ModelConfig(labels={"label": rules}))
         line.predict(

@@ -14,7 +14,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import FixedClock, Stamper, to_micros
 from upshot_joiner.config import ConfigStore, ModelConfig, read_config
 from upshot_joiner.intake.check import check_label, check_prediction
-from upshot_joiner.intake.committer import hour_of
+from upshot_joiner.intake.group import hour_of
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store

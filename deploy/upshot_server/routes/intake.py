@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from upshot.wire import ARROW_CONTENT_TYPE, NDJSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, LabelEvent, Prediction
 from upshot_joiner.errors import Problem
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.body import read_body
-from upshot_joiner.intake.committer import Answer
 from upshot_joiner.intake.decode import form_of
 from upshot_joiner.intake.receive import Received, Receiver
 from upshot_server.parts import Parts

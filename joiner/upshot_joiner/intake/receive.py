@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from upshot.wire import LabelEvent, Prediction, WriterReport
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.body import decompress, whole
 from upshot_joiner.intake.check import (
     CheckedLabel,
@@ -17,7 +18,7 @@ from upshot_joiner.intake.check import (
     check_prediction,
     check_report,
 )
-from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.decode import Decoder, Refused, form_of
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.repeated_keys import refuse_repeated_keys

@@ -15,7 +15,7 @@ from tests.joiner.kafka.conftest import T0, Running, events_of
 from tests.waiting import eventually
 from upshot.wire import NDJSON_CONTENT_TYPE
 from upshot_joiner.errors import Problem, StoreUnavailable
-from upshot_joiner.intake.committer import Answer
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.kafka import forward
 from upshot_joiner.intake.kafka.contract import LABELS, PREDICTIONS, Outgoing
 from upshot_joiner.intake.kafka.forward import Forwarder

@@ -18,8 +18,9 @@ import zstandard
 
 from upshot.wire import JSON_CONTENT_TYPE, PACKED_CONTENT_TYPE, pack
 from upshot_joiner.errors import Problem
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport, exact_json
-from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.decode import form_of
 from upshot_joiner.intake.kafka.contract import KafkaRefused, KafkaUnavailable, MessageTooLarge, Outgoing, Producer
 from upshot_joiner.intake.kafka.letters import letter_of_item

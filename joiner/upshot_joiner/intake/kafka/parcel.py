@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from upshot_joiner.errors import Problem, StoreError
-from upshot_joiner.intake.committer import Answer
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.decoded import Refused
 from upshot_joiner.intake.kafka.contract import Message, MessageTooLarge, Outgoing, Producer
 from upshot_joiner.intake.kafka.letters import letter_of_item, letter_of_message

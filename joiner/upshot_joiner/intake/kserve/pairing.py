@@ -19,8 +19,9 @@ from typing import Any
 
 from upshot_joiner.clock import Clock
 from upshot_joiner.errors import Place, Problem, StoreError
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import CheckedPrediction, NotAccepted
-from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.kserve.cloudevent import Decoded
 from upshot_joiner.intake.kserve.halves import Halves, Key, Known, Stored

@@ -14,9 +14,10 @@ import msgspec
 
 from upshot_joiner.clock import Clock, Stamper, from_micros
 from upshot_joiner.errors import Place, Problem, StoreUnavailable
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.body import decompress, whole
 from upshot_joiner.intake.check import CheckedLabel
-from upshot_joiner.intake.committer import Answer, Committer
+from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.grouped import Grouped
 from upshot_joiner.intake.receive import Received, Receiver
 from upshot_joiner.intake.webhooks.access import wrong_signature

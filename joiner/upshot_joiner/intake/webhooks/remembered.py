@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.errors import Problem
-from upshot_joiner.intake.committer import Answer
+from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.grouped import Grouped
 from upshot_joiner.store import rows
 from upshot_joiner.store.client import Store
