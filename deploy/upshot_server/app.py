@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from upshot import __version__
 from upshot_joiner.clock import Clock, SystemClock
 from upshot_server import problems
-from upshot_server.memory import tune_collector
+from upshot_server.interpreter import tune_interpreter
 from upshot_server.origin import SameOriginMiddleware
 from upshot_server.parts import Parts
 from upshot_server.routes import (
@@ -82,7 +82,7 @@ def run(settings: Settings, clock: Clock | None = None) -> None:
     config = uvicorn.Config(
         create_app(parts), log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=10
     )
-    tune_collector()
+    tune_interpreter()
     logging.getLogger("upshot").info("serving %s on port %d", settings.data_dir, listener.getsockname()[1])
     _Server(config).run(sockets=[listener])
 

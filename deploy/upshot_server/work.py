@@ -21,7 +21,7 @@ from upshot_joiner.intake.kafka.client import KafkaGroupMember, KafkaWriter
 from upshot_joiner.intake.kafka.contract import LABELS, PREDICTIONS, KafkaUnavailable
 from upshot_joiner.store.sharded import open_scaled_out
 from upshot_joiner.worker import Worker, WorkerSettings
-from upshot_server.memory import tune_collector
+from upshot_server.interpreter import tune_interpreter
 
 _log = logging.getLogger("upshot.worker")
 
@@ -79,7 +79,7 @@ def run(options: WorkOptions) -> None:
         opened.callback(worker.close)
         state["worker"] = worker
         stop.append(worker.stop)
-        tune_collector()
+        tune_interpreter()
         if not stopping.is_set():
             _log.info("working in the group %s (process %d)", options.group, os.getpid())
         else:
