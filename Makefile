@@ -22,7 +22,7 @@ run: $(VENV)/.installed   ## start the demo: a year of real flights through the 
 	@$(BIN)/upshot demo $(ARGS)
 
 test: $(VENV)/.installed $(FEAST)/.installed  ## run all tests but those of `check` (ARGS="-k name" chooses, SEED=5 shuffles otherwise, NPROC=4 for so many processes)
-	$(PYTEST) -n $(NPROC) --dist loadfile $(if $(ARGS),$(ARGS),--ignore=tests/contracts)
+	$(PYTEST) -n $(NPROC) --dist loadfile --no-loadscope-reorder $(if $(ARGS),$(ARGS),--ignore=tests/contracts)
 
 e2e: $(VENV)/.installed   ## only the tests in a real browser
 	$(PYTEST) -m browser $(ARGS)

@@ -27,6 +27,21 @@ hypothesis.settings.load_profile("upshot")
 _numbers = itertools.count(1)
 
 
+_LONG_FIRST = ("faults", "server", "joiner", "demo")
+"""Folders with files that take long, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come before the others: else one process is left alone with them at the end."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return _LONG_FIRST.index(folder) if folder in _LONG_FIRST else len(_LONG_FIRST)
+
+    items.sort(key=place)  # within a folder the order stays the shuffled one
+
+
 def require(part: str, present: bool, how: str) -> None:
     """Skip where a real part is missing; fail instead where all parts are required, as in CI."""
     if not present:
