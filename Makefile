@@ -9,9 +9,10 @@ UV     := 0.13.9
 ARGS   ?=
 # Tests run in so many processes, a file of them in one process; tests that ARGS choose run in one process, without NPROC=...
 NPROC  ?= $(if $(ARGS),0,3)
+# Hundreds of processes start: each would compile everything anew, where that is not kept.
 # What shuffles the tests and generates their data. The same seed is the same run; SEED=$$RANDOM is a new one.
 SEED   ?= 1
-PYTEST  = UPSHOT_TEST_SEED=$(SEED) $(BIN)/python -m pytest --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
+PYTEST  = PYTHONDONTWRITEBYTECODE= UPSHOT_TEST_SEED=$(SEED) $(BIN)/python -m pytest --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 
 .DEFAULT_GOAL := help
 
@@ -64,14 +65,14 @@ $(VENV)/bin/uv:
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/uv
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/uv pip install -q --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(FEAST)/.installed: requirements-feast.lock | $(VENV)/bin/uv
 	@echo "installing into $(FEAST), where Feast is tested ..."
 	@$(BIN)/uv venv -q --clear --python $(PYTHON) $(FEAST)
-	@$(BIN)/uv pip install -q --compile-bytecode --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
+	@$(BIN)/uv pip install -q --python $(FEAST)/bin/python --require-hashes -r requirements-feast.lock
 	@touch $@
 
 .PHONY: help run test soak test-power test-power-server e2e check format bench lock clean
