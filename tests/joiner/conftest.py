@@ -33,6 +33,9 @@ from upshot_joiner.story import Stories
 from upshot_joiner.writers.answers import WriterAnswers
 from upshot_joiner.writers.arrivals import Arrivals
 
+PATIENCE_S = 120
+"""What a test gives a busy machine; none waits so long where all is well."""
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -107,17 +110,17 @@ class Line:
     def predict(self, *events: dict[str, Any]) -> Answer:
         """Store predictions."""
         checked = [check_prediction(Prediction(**event)) for event in events]
-        return self.committer.submit_predictions(list(enumerate(checked)), []).result(30)
+        return self.committer.submit_predictions(list(enumerate(checked)), []).result(PATIENCE_S)
 
     def label(self, *events: dict[str, Any]) -> Answer:
         """Store label events."""
         checked = [check_label(LabelEvent(**event)) for event in events]
-        return self.committer.submit_labels(list(enumerate(checked)), []).result(30)
+        return self.committer.submit_labels(list(enumerate(checked)), []).result(PATIENCE_S)
 
     def report(self, *reports: dict[str, Any]) -> Answer:
         """Store reports of writers."""
         checked = [check_report(WriterReport(**report)) for report in reports]
-        return self.committer.submit_reports(list(enumerate(checked)), []).result(30)
+        return self.committer.submit_reports(list(enumerate(checked)), []).result(PATIENCE_S)
 
     def writer(self, writer_id: str) -> dict[str, Any]:
         """The answer about one writer."""
@@ -125,13 +128,13 @@ class Line:
 
     def settle(self) -> None:
         """Wait until everything stored is attributed and joined."""
-        assert self.attributor.wait_until_idle(30)
-        assert self.joiner.wait_until_idle(30)
+        assert self.attributor.wait_until_idle(PATIENCE_S)
+        assert self.joiner.wait_until_idle(PATIENCE_S)
 
     def outcomes(self, request_id: str) -> list[tuple[Any, ...]]:
         """What the joiner has stored of a request: version, item, label, state and value."""
-        assert self.attributor.wait_until_idle(30)
-        assert self.joiner.wait_until_idle(30)
+        assert self.attributor.wait_until_idle(PATIENCE_S)
+        assert self.joiner.wait_until_idle(PATIENCE_S)
         return self.store.query(
             "SELECT toString(model_version), item_id, toString(name), toString(state), value_text FROM outcomes FINAL "
             "WHERE request_id = {r:String} ORDER BY ALL",
@@ -140,15 +143,15 @@ class Line:
 
     def coverage(self, model: str, name: str = "label", asked: Asked | None = None) -> dict[str, Any]:
         """The answer about one of its labels; orphans that name no model are listed with every model."""
-        assert self.attributor.wait_until_idle(30)
-        assert self.joiner.wait_until_idle(30)
+        assert self.attributor.wait_until_idle(PATIENCE_S)
+        assert self.joiner.wait_until_idle(PATIENCE_S)
         told = self.labels(model, asked)
         [label] = [label for label in told["labels"] if label["name"] == name]
         return dict(label)
 
     def labels(self, model: str, asked: Asked | None = None) -> dict[str, Any]:
         """The whole answer about the labels of a model."""
-        assert self.joiner.wait_until_idle(30)
+        assert self.joiner.wait_until_idle(PATIENCE_S)
         coverage = Coverage(self.store, self.served, self.activity, self.configs, self.clock, self.label_hours)
         return coverage.labels(model, asked)
 
