@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
@@ -21,6 +22,8 @@ from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import check_label, check_prediction
 from upshot_joiner.join import knowledge
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.rows import TIME
+from upshot_joiner.writers.arrivals import FORGET_EVERY_S
 from upshot_server.parts import Parts
 from upshot_server.settings import Settings
 
@@ -325,3 +328,28 @@ def test_what_a_joiner_of_another_process_holds_is_known(two: Two, fresh: str) -
         eventually(lambda: sum(one["to_join"] for one in two.a.lag()["processes"]) == 1)
         assert not others.is_held_up(stored - timedelta(minutes=1))
     eventually(lambda: not others.is_held_up(stored + timedelta(seconds=1)))
+
+
+def test_what_bridges_the_time_to_the_next_count_of_writers_is_forgotten_a_day_later(
+    two: Two, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table covers it by then; what is newer stays, for a process that was behind."""
+    now = two.a.clock.now()
+    ages = {"old": timedelta(days=1, minutes=1), "new": timedelta(hours=1)}
+    for name, age in ages.items():
+        moment = pa.array([now - age], TIME)
+        numbers = pa.array([[1]], pa.list_(pa.uint64()))
+        writer = pa.array([f"{fresh}-{name}"])
+        repeats = pa.table({"writer_id": writer, "firsts": numbers, "lasts": numbers, "received_at": moment})
+        report = f'{{"writer_id": "{fresh}-{name}", "reported_at": 1.7e9, "started_at": 1.7e9, "next_seq": 1}}'
+        reports = pa.table({"writer_id": writer, "report": pa.array([report]), "received_at": moment})
+        two.store.insert("writer_repeats", repeats)
+        two.store.insert("writer_reports", reports)
+    monkeypatch.setattr(two.a.processes, "is_first", lambda: True)
+    two.a.arrivals._forgot = -FORGET_EVERY_S * 1e6
+    two.a.arrivals.checkpoint()
+    for table in ("writer_repeats", "writer_reports"):
+        found = two.store.query(
+            f"SELECT writer_id FROM {table} WHERE startsWith(writer_id, {{w:String}})", {"w": fresh}
+        )
+        assert found == [(f"{fresh}-new",)]

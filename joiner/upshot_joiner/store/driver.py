@@ -61,6 +61,9 @@ SERVER_SETTINGS: dict[str, int | str] = {
 
 _PASSING_CODES = frozenset(
     {
+        16,  # NO_SUCH_COLUMN_IN_TABLE, and
+        60,  # UNKNOWN_TABLE, and
+        81,  # UNKNOWN_DATABASE: a schema that is not there (yet): no row is to blame
         75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR
         159,  # TIMEOUT_EXCEEDED
         164,  # READONLY
@@ -77,6 +80,7 @@ _PASSING_CODES = frozenset(
         286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
         319,  # UNKNOWN_STATUS_OF_INSERT
         452,  # SETTING_CONSTRAINT_VIOLATION: a profile made read-only
+        774,  # TABLE_IS_PERMANENTLY_READ_ONLY: until somebody changes the table's setting
         999,  # KEEPER_EXCEPTION
     }
 )

@@ -15,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from upshot_joiner.clock import Stamper, to_micros
+from upshot_joiner.clock import MICROSECOND, Stamper, to_micros
 from upshot_joiner.errors import StoreError
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
 from upshot_joiner.intake.decode import Refused
@@ -43,10 +43,16 @@ CHECKPOINT_S = 30.0
 MAX_ACTIVE = 20_000
 """Writers kept in memory; of more than that, those that were silent longest are settled early."""
 
+KEPT_FOR_OTHERS = timedelta(days=1)
+"""Where several processes take events, what only bridges the time to the next count is kept for so long after the table covers it:
+a process that the store was away from has to count it, too."""
+FORGET_EVERY_S = 3600.0
 CATCH_UP_S = 1.0
 """How old what is known of events that other processes took may be."""
 
 _LOOKED_UP_AT_ONCE = 1000
+_BRIDGES = ("writer_repeats", "writer_reports")
+_FORGET = "DELETE FROM %s WHERE received_at <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')"
 
 
 class Sharing(Protocol):
@@ -98,6 +104,7 @@ class Arrivals:
         self._active: dict[str, Writer] = {writer.writer_id: writer for writer in table.unsettled(store, uptime())}
         self._until = self._noted = progress.until(store, TASK)
         self._caught_up = -CATCH_UP_S
+        self._forgot = -FORGET_EVERY_S
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="upshot-writers", daemon=True)
@@ -235,8 +242,8 @@ class Arrivals:
         self.checkpoint()
         if self._sharing is not None:
             self._thread.start()
-            return  # others may have to count it yet
-        for name in ("writer_repeats", "writer_reports"):
+            return  # others may have to count it yet: see `checkpoint`
+        for name in _BRIDGES:
             if self._store.query(f"SELECT 1 FROM {name} LIMIT 1"):
                 self._store.command(f"TRUNCATE TABLE {name}")
         self._thread.start()
@@ -285,6 +292,11 @@ class Arrivals:
                 for writer in settled:
                     if not writer.is_changed:  # else it was heard of meanwhile
                         del self._active[writer.writer_id]
+
+        if writes and self._sharing is not None and time.monotonic() - self._forgot > FORGET_EVERY_S:
+            self._forgot = time.monotonic()
+            for name in _BRIDGES:
+                self._store.command(_FORGET % name, {"until": self._noted - KEPT_FOR_OTHERS // MICROSECOND})
 
     @contextmanager
     def table_at_rest(self) -> Iterator[None]:
