@@ -109,6 +109,8 @@ class DriftConfig(_Section):
 
     baseline: Literal["reference", "previous", "last_week"] = "reference"
     window: PositiveDuration = timedelta(days=1)
+    min_rows: Annotated[int, pydantic.Field(ge=1)] = 100
+    false_discovery_rate: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.01
     features: dict[str, FeatureDriftConfig] = {}
 
 

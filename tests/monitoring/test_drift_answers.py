@@ -15,7 +15,8 @@ from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked
 
 FIELDS = {
-    "feature", "role", "kind", "method", "statistic", "threshold", "verdict", "reason", "rows_reference", "rows_current",
+    "feature", "role", "kind", "method", "statistic", "threshold", "direction", "p_value",
+    "adjusted_p_value", "verdict", "reason", "rows_reference", "rows_current",
     "null_share_reference", "null_share_current", "statistics",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The methods beyond what every one of them must satisfy (``test_conformance.py``), and what chance alone explains."""
+"""The methods beyond what every one of them must satisfy (``test_conformance.py``)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from scipy.stats import wasserstein_distance
 
 from tests.monitoring.shapes import SHAPES, Floats
 from upshot_monitoring.drift.cells import pooled_buckets
-from upshot_monitoring.drift.chance import chance_limit
-from upshot_monitoring.drift.methods.jensen_shannon import jensen_shannon
 from upshot_monitoring.drift.methods.l_infinity import l_infinity
 from upshot_monitoring.drift.methods.psi import psi
 from upshot_monitoring.drift.methods.psi_equal_width import psi_equal_width
@@ -62,31 +60,10 @@ def test_profiles_on_different_scales_are_not_compared() -> None:
         pooled_buckets(profile_numbers(x), profile_numbers(x * 2))
 
 
-def test_chance_alone_explains_the_distance_of_two_samples_of_one_source() -> None:
-    """With 900 rows and 100 values the distance is above 0.1 without any drift; the limit is above it in 30 of 30 cases."""
-    rng = np.random.default_rng(9)
-    beyond = above = 0
-    for _ in range(30):
-        r = profile_classes([str(v) for v in rng.integers(0, 100, 30_000)])
-        c = profile_classes([str(v) for v in rng.integers(0, 100, 900)])
-        statistic = jensen_shannon(r, c)
-        above += statistic >= 0.1
-        beyond += statistic > chance_limit(jensen_shannon, r, c, statistic)
-    assert above >= 25
-    assert beyond == 0
-
-
-def test_a_real_drift_is_beyond_chance_with_few_rows() -> None:
-    """A shift of half a standard deviation is seen in 200 rows."""
-    rng = np.random.default_rng(9)
-    r, c = profiles(rng.normal(0, 1, 5000), rng.normal(0.5, 1, 200))
-    assert wasserstein(r, c) > chance_limit(wasserstein, r, c)
-
-
 @pytest.mark.parametrize(
     "module",
     [
-        *("performance.delong", "performance.intervals"),
+        *("drift.discoveries", "performance.delong", "performance.intervals"),
     ],
 )
 def test_the_examples_in_the_documentation_are_true(module: str) -> None:

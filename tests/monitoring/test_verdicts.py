@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift.registry import METHODS
-from upshot_monitoring.drift.verdict import judge
+from upshot_monitoring.drift.verdict import compare, judge, settle
 from upshot_monitoring.profiles.from_values import profile_classes, profile_numbers, scale_of_values
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.scales import Scale
@@ -101,14 +102,75 @@ def test_what_chance_explains_is_no_verdict() -> None:
 
 
 def test_quiet_features_give_no_alarms() -> None:
-    """400 features without drift, 150 rows a day: not one false alarm at defaults."""
+    """400 features without drift, 150 rows a day, half of the values missing: not one false alarm at defaults."""
     rng = np.random.default_rng(5)
-    alarms = 0
+    found = []
     for _ in range(400):
-        x, y = rng.normal(0, 1, 3000), rng.normal(0, 1, 150)
+        x, y = (np.where(rng.random(n) < 0.5, np.nan, rng.normal(0, 1, n)) for n in (6000, 300))
         scale = scale_of_values(x)
-        alarms += judge(profile_numbers(x, scale), profile_numbers(y, scale)).verdict == "drift"
-    assert alarms == 0
+        found.append(compare(profile_numbers(x, scale), profile_numbers(y, scale)))
+    settle(found)
+    assert sum(one.statistic is not None and one.statistic >= one.threshold for one in found) > 100
+    assert sum(one.verdict == "no_verdict" for one in found) > 100
+    assert not [one for one in found if one.verdict == "drift"]
+
+
+def test_more_columns_need_more_evidence() -> None:
+    """The same difference is drift alone, and may be chance among twenty."""
+    reference = numbers(X)
+    now = numbers(np.random.default_rng(8).normal(0.4, 1, 160))
+    alone, among = compare(reference, now), compare(reference, now)
+    settle([alone])
+    settle([among, *(compare(reference, reference) for _ in range(19))])
+    assert alone.verdict == "drift"
+    assert among.verdict == "no_verdict"
+    assert "among 20 columns" in str(among.reason)
+    assert among.p_value == alone.p_value
+    assert alone.adjusted_p_value == alone.p_value
+    assert among.adjusted_p_value == pytest.approx(alone.p_value * 20 * 3.5977, rel=1e-3)
+
+
+def test_many_drifts_make_each_other_credible() -> None:
+    """What is chance as the only finding among 40 is drift as one of twenty."""
+    reference = numbers(X)
+    weak = [numbers(np.random.default_rng(seed).normal(0.45, 1, 150)) for seed in range(20)]
+    quiet = numbers(X[:150])
+    together = [compare(reference, one) for one in weak] + [compare(reference, quiet) for _ in range(20)]
+    settle(together)
+    singly = []
+    for one in weak:
+        found = compare(reference, one)
+        settle([found], family=40)
+        singly.append(found)
+    assert sum(one.verdict == "drift" for one in together) > sum(one.verdict == "drift" for one in singly)
+
+
+def test_a_test_needs_an_effect() -> None:
+    """Chi-square: a change of one point in a hundred is beyond all chance with a million rows, and no drift."""
+    config = FeatureDriftConfig(method="chi_square")
+
+    def mix(share: float, rows: int) -> Profile:
+        return replace(
+            profile_classes(["a", "b"]), rows=rows, strs=rows, value_counts=np.array([share, 1 - share]) * rows
+        )
+
+    small = judge(mix(0.50, 1_000_000), mix(0.51, 1_000_000), config)
+    assert small.statistic is not None
+    assert small.statistic < 1e-9
+    assert (small.verdict, "too small a change" in str(small.reason)) == ("ok", True)
+    large = judge(mix(0.50, 1_000_000), mix(0.56, 1_000_000), config)
+    assert (large.method, large.verdict) == ("chi_square", "drift")
+    few = judge(mix(0.50, 1_000), mix(0.56, 150), config)
+    assert few.verdict == "ok"
+    assert few.p_value == 1
+
+
+def test_rare_missing_values_and_few_rows_are_judged_exactly() -> None:
+    """1 % missing then, 7 in 107 rows now: a normal approximation would be sure, the hypergeometric distribution is not."""
+    found = judge(replace(NUMBERS, rows=5050, nulls=50), replace(numbers(X[:100]), rows=107, nulls=7))
+    tail = float(hypergeom.sf(6, 5157, 57, 107))
+    assert found.p_value == pytest.approx(2 * 2 * tail, rel=1e-6)
+    assert 1e-6 < tail < 1e-3
 
 
 def test_the_worst_comes_first() -> None:

@@ -13,7 +13,7 @@ from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
 from upshot_monitoring.drift.describe import figures_of, moments, said
 from upshot_monitoring.drift.histogram import histogram
-from upshot_monitoring.drift.verdict import Judgement, judge
+from upshot_monitoring.drift.verdict import Judgement, compare, settle
 from upshot_monitoring.profiles import rolled
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.read import Window, read_slots, read_window
@@ -119,7 +119,9 @@ class Drift:
         profiles = self.profiles(now)
         key = self._find(model, name, role, {**base.profiles, **profiles})
         current, reference = profiles.get(key), base.profiles.get(key)
-        judgement = self._judge(key, reference, current, config, now)
+        judgement = self._compare(key, reference, current, config, now)
+        family = len({**base.profiles, **profiles})
+        settle([judgement], config.drift.false_discovery_rate, family)
         start = _day(asked.start) if asked.start else _day(now.end - 90 * DAY)
         trend = Window(model, max(start, EPOCH, _day(now.end - MAX_DAYS * DAY)), now.end, asked.version)
         return {
@@ -132,11 +134,11 @@ class Drift:
             **said(judgement, reference, current),
             "reference": figures_of(reference),
             "current": figures_of(current),
-            "windows": self._trend(trend, key, base, config),
+            "windows": self._trend(trend, key, base, config, family),
             "histogram": histogram(reference, current),
         }
 
-    def _trend(self, trend: Window, key: Key, base: _Base, config: ModelConfig) -> list[dict[str, Any]]:
+    def _trend(self, trend: Window, key: Key, base: _Base, config: ModelConfig, family: int) -> list[dict[str, Any]]:
         back = {"reference": timedelta(0), "previous": DAY, "last_week": WEEK}[base.kind]
         slots = read_slots(self._store, self._scales, replace(trend, start=trend.start - back), key, 86_400)
         days = []
@@ -144,7 +146,9 @@ class Drift:
             if day < trend.start:
                 continue
             reference = base.profiles.get(key) if base.kind == "reference" else slots.get(day - back)
-            judgement = self._judge(key, reference, profile, config, replace(trend, start=day, end=day + DAY))
+            judgement = self._compare(key, reference, profile, config, replace(trend, start=day, end=day + DAY))
+            # One of the columns of its day: as if none of the others were a finding, which is the strictest that can be.
+            settle([judgement], config.drift.false_discovery_rate, family)
             days.append(
                 {
                     "start": day,
@@ -154,6 +158,7 @@ class Drift:
                     "absent": profile.absents,
                     **moments(profile),
                     "statistic": judgement.statistic,
+                    "p_value": judgement.p_value,
                     "verdict": judgement.verdict,
                     "reason": judgement.reason,
                 }
@@ -194,23 +199,23 @@ class Drift:
 
     def _answer(self, window: Window, base: _Base, config: ModelConfig) -> dict[str, Any]:
         profiles = self.profiles(window)
-        judged: list[tuple[Judgement, dict[str, Any]]] = []
-        names = {key[1] for key in {**base.profiles, **profiles} if key[0] == "feature"}
+        compared: list[tuple[Key, Judgement]] = []
         for key in {**base.profiles, **profiles}:
             reference, current = base.profiles.get(key), profiles.get(key)
             if key[0] != "feature" and (reference is not None or not base.profiles) != (current is not None):
                 # A training set need not have predictions, nor a window labels: that is no finding.
                 continue
-            judgement = self._judge(key, reference, current, config, window)
+            judgement = self._compare(key, reference, current, config, window)
             if not base.profiles:
-                judgement.reasons = [base.note or "the baseline window has no rows"]
+                judgement.withhold(base.note or "the baseline window has no rows")
+            compared.append((key, judgement))
+        settle([judgement for _, judgement in compared], config.drift.false_discovery_rate)
+        names = {key[1] for key, _ in compared if key[0] == "feature"}
+        judged: list[tuple[Judgement, dict[str, Any]]] = []
+        for key, judgement in compared:
             shown = key[1] if key[0] == "feature" or key[1] not in names else f"{key[1]} ({key[0]})"
-            judged.append(
-                (
-                    judgement,
-                    {"feature": shown, "role": key[0], "kind": judgement.kind, **said(judgement, reference, current)},
-                )
-            )
+            figures = said(judgement, base.profiles.get(key), profiles.get(key))
+            judged.append((judgement, {"feature": shown, "role": key[0], "kind": judgement.kind, **figures}))
         judged.sort(key=lambda pair: (*pair[0].severity, pair[1]["feature"]))
         decided = [
             judgement for judgement, row in judged if row["role"] == "feature" and judgement.verdict != "no_verdict"
@@ -226,6 +231,11 @@ class Drift:
             "judged": len(decided),
             "drifted_share": drifted / len(decided) if decided else None,
             "note": base.note,
+            "false_discovery": {
+                "procedure": "benjamini_yekutieli",
+                "rate": config.drift.false_discovery_rate,
+                "tested": sum(judgement.is_tested for _, judgement in compared),
+            },
         }
 
     def _find(self, model: str, name: str, role: str | None, known: Mapping[Key, Profile]) -> Key:
@@ -237,14 +247,13 @@ class Drift:
                 return key
         raise Problem(404, "unknown_feature", "No feature of this name was served, and none is in the reference.")
 
-    def _judge(
+    def _compare(
         self, key: Key, reference: Profile | None, current: Profile | None, config: ModelConfig, window: Window
     ) -> Judgement:
         configured = config.drift.features.get(key[1]) if key[0] != "label" else None
-        judgement = judge(reference, current, configured)
+        judgement = compare(reference, current, configured, min_rows=config.drift.min_rows)
         if key[0] == "label" and window.end + config.label(key[1]).window > self._clock.now():
-            judgement.verdict = "no_verdict"
-            judgement.reasons = ["the labels of this window are still coming in"]
+            judgement.withhold("the labels of this window are still coming in")
         return judgement
 
 

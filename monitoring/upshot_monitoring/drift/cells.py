@@ -57,6 +57,11 @@ def _shares(counts: Floats) -> Floats:
     return shares
 
 
+def chance_per_row(cells: Cells) -> float:
+    """The standard deviation of a difference of two means of something that varies by 1, with the rows of both sides."""
+    return math.sqrt(1 / float(cells.reference.sum()) + 1 / float(cells.current.sum()))
+
+
 def pooled_buckets(reference: Profile, current: Profile) -> Pooled:
     """The buckets of both. Raises ValueError for profiles on different scales."""
     if reference.scale.scale_id != current.scale.scale_id:

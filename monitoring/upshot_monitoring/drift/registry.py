@@ -68,6 +68,9 @@ class Method:
     quadratic: bool = False
     """Whether it grows with the square of a small difference (a divergence), or with the difference (a norm)."""
     effect: Effect | None = None
+    deviation: Callable[[Any], float] | None = None
+    """Of a distance, with these cells: the largest standard deviation that any linear part of it (of its root, where it is
+    quadratic) has by chance. See ``chance.py``."""
 
     @property
     def falls(self) -> bool:
@@ -92,24 +95,47 @@ class Method:
 METHODS: Final = {
     method.name: method
     for method in (
-        Method("wasserstein", wasserstein.wasserstein, wasserstein.formula, "order", NUMERIC, 0.1, symmetric=False),
         Method(
-            "jensen_shannon", jensen_shannon.jensen_shannon, jensen_shannon.formula, "bins", ANY, 0.1, most=0.832554612
+            *("wasserstein", wasserstein.wasserstein, wasserstein.formula, "order", NUMERIC, 0.1),
+            symmetric=False,
+            deviation=wasserstein.deviation,
         ),
-        Method("ks", kolmogorov_smirnov.kolmogorov_smirnov, kolmogorov_smirnov.formula, "order", NUMERIC, 0.1, most=1),
-        Method("psi", psi.psi, psi.formula, "deciles", ANY, 0.2, symmetric=False, quadratic=True),
         Method(
-            "psi_equal_width",
-            psi_equal_width.psi_equal_width,
-            psi_equal_width.formula,
-            "bins",
-            ANY,
-            0.2,
+            *("jensen_shannon", jensen_shannon.jensen_shannon, jensen_shannon.formula, "bins", ANY, 0.1),
+            most=0.832554612,
+            deviation=jensen_shannon.deviation,
+        ),
+        Method(
+            *("ks", kolmogorov_smirnov.kolmogorov_smirnov, kolmogorov_smirnov.formula, "order", NUMERIC, 0.1),
+            most=1,
+            deviation=kolmogorov_smirnov.deviation,
+        ),
+        Method(
+            *("psi", psi.psi, psi.formula, "deciles", ANY, 0.2),
+            symmetric=False,
             quadratic=True,
+            deviation=psi.deviation,
         ),
-        Method("hellinger", hellinger.hellinger, hellinger.formula, "bins", ANY, 0.1, most=1),
-        Method("total_variation", total_variation.total_variation, total_variation.formula, "bins", ANY, 0.1, most=1),
-        Method("l_infinity", l_infinity.l_infinity, l_infinity.formula, "bins", CLASSES, 0.1, most=1),
+        Method(
+            *("psi_equal_width", psi_equal_width.psi_equal_width, psi_equal_width.formula, "bins", ANY, 0.2),
+            quadratic=True,
+            deviation=psi_equal_width.deviation,
+        ),
+        Method(
+            *("hellinger", hellinger.hellinger, hellinger.formula, "bins", ANY, 0.1),
+            most=1,
+            deviation=hellinger.deviation,
+        ),
+        Method(
+            *("total_variation", total_variation.total_variation, total_variation.formula, "bins", ANY, 0.1),
+            most=1,
+            deviation=total_variation.deviation,
+        ),
+        Method(
+            *("l_infinity", l_infinity.l_infinity, l_infinity.formula, "bins", CLASSES, 0.1),
+            most=1,
+            deviation=l_infinity.deviation,
+        ),
         Method(
             *("chi_square", chi_square.chi_square, chi_square.formula, "bins", CLASSES, 0.05),
             sort="test",

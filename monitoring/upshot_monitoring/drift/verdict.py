@@ -1,13 +1,20 @@
-"""One column's verdict: ``ok``, ``drift`` or ``no_verdict``, always with the reason where it is not the statistic alone."""
+"""Verdicts: ``ok``, ``drift`` or ``no_verdict``, always with the reason where it is not the statistic alone.
+
+In two steps. :func:`compare` looks at one column: its statistic against its threshold (the effect floor), the share of its missing
+values, and how probable each finding is without drift. :func:`settle` looks at all columns together: what is probable enough among
+so many is no verdict.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from upshot_joiner.config import FeatureDriftConfig
-from upshot_monitoring.drift.chance import chance_limit
+from upshot_monitoring.drift.chance import chance, chance_of_share
+from upshot_monitoring.drift.discoveries import benjamini_yekutieli
 from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method, method_for
 from upshot_monitoring.profiles.profile import Profile
 
@@ -16,9 +23,18 @@ Verdict = Literal["ok", "drift", "no_verdict"]
 MIN_ROWS = 100
 """On either side; below, chance is larger than most thresholds."""
 MISSING_STEP = 0.05
-"""From this change of the share of missing values on (and beyond 3.3 standard errors) it is a finding of its own."""
-_STANDARD_ERRORS = 3.3
+"""From this change of the share of missing values on it is a finding of its own."""
+RATE = 0.01
+"""Of false discoveries among those of one window, unless configured otherwise."""
 _NO_ROWS = Profile()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is beyond its floor, and how probable it is by chance; the statistic's own finding needs no words."""
+
+    p_value: float
+    reason: str | None = None
 
 
 @dataclass
@@ -33,11 +49,24 @@ class Judgement:
     reasons: list[str] = field(default_factory=list)
     statistics: dict[str, float] = field(default_factory=dict)
     """Every method that applies."""
+    is_tested: bool = False
+    """Whether there are rows enough for a verdict; only such columns count among those looked at together."""
+    findings: list[Finding] = field(default_factory=list)
+    questions: int = 1
+    """How many things were looked at of this column; the probability of a finding counts so many times."""
+    adjusted_p_value: float | None = None
 
     @property
     def reason(self) -> str | None:
         """The reasons in one line; None where the statistic says it all."""
         return "; ".join(self.reasons) or None
+
+    @property
+    def p_value(self) -> float | None:
+        """How probable the least probable finding is by chance; 1 where nothing was found, None where nothing was tested."""
+        if not self.is_tested:
+            return None
+        return min((min(1.0, one.p_value * self.questions) for one in self.findings), default=1.0)
 
     @property
     def severity(self) -> tuple[int, float]:
@@ -48,6 +77,10 @@ class Judgement:
             ratio = math.inf
         return ({"drift": 0, "no_verdict": 1, "ok": 2}[self.verdict], -ratio)
 
+    def withhold(self, reason: str) -> None:
+        """Give no verdict, and do not count it among those looked at together."""
+        self.verdict, self.is_tested, self.findings, self.reasons = "no_verdict", False, [], [reason]
+
 
 def judge(
     reference: Profile | None,
@@ -56,7 +89,39 @@ def judge(
     *,
     min_rows: int = MIN_ROWS,
 ) -> Judgement:
-    """Compare the current rows with the reference; None is a column that a side does not have at all."""
+    """The verdict on a column that is looked at alone."""
+    found = compare(reference, current, config, min_rows=min_rows)
+    settle([found])
+    return found
+
+
+def settle(judgements: Sequence[Judgement], rate: float = RATE, family: int = 0) -> None:
+    """Turn the findings of columns that are looked at together into verdicts. ``family`` is how many are looked at, where not all
+    of them are given."""
+    tested = [one for one in judgements if one.is_tested]
+    family = max(family, len(tested))
+    discoveries = benjamini_yekutieli([one.p_value or 0.0 for one in tested], rate, family)
+    for one, adjusted in zip(tested, discoveries.adjusted, strict=True):
+        one.adjusted_p_value = adjusted
+        kept = [finding for finding in one.findings if finding.p_value * one.questions <= discoveries.cutoff]
+        if kept:
+            one.verdict = "drift"
+            one.reasons = [finding.reason for finding in kept if finding.reason] + one.reasons
+        elif one.findings:
+            one.verdict = "no_verdict"
+            among = f"among {family} columns" if family > 1 else "alone"
+            one.reasons.append(f"may be chance: p = {one.p_value:.2g}, and {among} {discoveries.cutoff:.2g} is needed")
+
+
+def compare(
+    reference: Profile | None,
+    current: Profile | None,
+    config: FeatureDriftConfig | None = None,
+    *,
+    min_rows: int = MIN_ROWS,
+) -> Judgement:
+    """Compare the current rows with the reference; None is a column that a side does not have at all. What is found is not yet
+    called drift."""
     now, then = current or _NO_ROWS, reference or _NO_ROWS
     kind = then.kind if then.kind != "none" else now.kind
     method, threshold, trouble = method_for(kind, config)
@@ -71,55 +136,66 @@ def judge(
     if current is None or now.absents == now.rows:
         if then.absents == then.rows or then.missing == then.rows:
             return _because(found, "no values on either side")
-        found.verdict = "drift"
-        return _because(found, "missing: in the reference, but not served")
-    for finding in (_changed_share("missing", then.missing, then.rows, now.missing, now.rows),
-                    _changed_share("infinite", then.infs, then.rows, now.infs, now.rows)):  # fmt: skip
-        if finding:
-            found.verdict = "drift"
-            found.reasons.append(finding)
+        found.is_tested = True
+        p_value = 0.0 if current is None else chance_of_share(then.missing, then.rows, now.missing, now.rows)
+        found.findings = [Finding(p_value, "missing: in the reference, but not served")]
+        return found
+    found.is_tested = True
+    _look_at_shares(found, then, now)
     if then.kind == "none" or now.kind == "none":
         side = "either side" if then.kind == now.kind else "the reference" if then.kind == "none" else "the window"
         return _because(found, f"no values on {side}")
     if not _comparable(then, now):
-        found.verdict = "drift"
-        return _because(found, f"the type changed: {then.kind} in the reference, {now.kind} in the window")
+        found.findings.append(Finding(0.0, f"the type changed: {then.kind} in the reference, {now.kind} in the window"))
+        return found
     if then.present < min_rows or now.present < min_rows:
         return _because(found, f"too few values: {then.present} in the reference, {now.present} in the window")
     if kind in NUMERIC and then.scale.scale_id != now.scale.scale_id:
         return _because(found, "the profiles are being rolled up again on a new scale")
-    return _compared(found, then, now, method)
+    return _compare_values(found, then, now, method)
 
 
-def _compared(found: Judgement, reference: Profile, current: Profile, method: Method) -> Judgement:
+def _look_at_shares(found: Judgement, then: Profile, now: Profile) -> None:
+    for what, before, after in (("missing", then.missing, now.missing), ("infinite", then.infs, now.infs)):
+        if not before and not after:
+            continue
+        found.questions += 1
+        share, new_share = before / then.rows, after / now.rows
+        if abs(new_share - share) >= MISSING_STEP:
+            p_value = chance_of_share(before, then.rows, after, now.rows)
+            found.findings.append(Finding(p_value, f"{what} values {_percent(share)} -> {_percent(new_share)}"))
+
+
+def _compare_values(found: Judgement, reference: Profile, current: Profile, method: Method) -> Judgement:
     found.statistics = {
         one.name: _finite(one.statistic(reference, current)) for one in METHODS.values() if reference.kind in one.kinds
     }
     found.statistic = found.statistics[method.name]
-    if reference.is_constant and current.is_constant and not method.is_beyond(found.statistic, found.threshold):
-        found.reasons.append("constant on both sides")
-    elif reference.is_constant and method.is_beyond(found.statistic, found.threshold):
-        found.reasons.append("constant in the reference, not any more")
-    beyond = method.is_beyond(found.statistic, found.threshold)
-    if beyond and method.effect is not None and found.statistics[method.effect.method] < method.effect.least:
-        found.reasons.append(
-            f"beyond chance, but too small a change: {method.effect.method} below {method.effect.least:g}"
-        )
-        beyond = False
-    if beyond and method.sort == "distance" and not reference.is_constant:
-        limit = chance_limit(method.statistic, reference, current, found.statistic)
-        if found.statistic <= limit:
-            beyond = False
-            if found.verdict != "drift":
-                return _because(
-                    found,
-                    f"too few rows to tell from chance, which explains up to {limit:.3g} with {current.present} rows",
-                )
-    if beyond:
-        found.verdict = "drift"
-    elif found.verdict != "drift":
-        found.verdict = "ok"
+    found.verdict = "ok"
+    if not method.is_beyond(found.statistic, found.threshold):
+        if reference.is_constant and current.is_constant:
+            found.reasons.append("constant on both sides")
+        return found
+    effect = method.effect
+    if effect is not None and found.statistics[effect.method] < effect.least:
+        return _because(found, f"beyond chance, but too small a change: {effect.method} below {effect.least:g}")
+    if reference.is_constant:
+        others = current.present - _rows_of(reference, current)
+        p_value = chance_of_share(0, reference.present, others, current.present)
+        found.findings.append(Finding(p_value, "constant in the reference, not any more"))
+    elif method.sort == "test":
+        found.findings.append(Finding(found.statistic))
+    else:
+        found.findings.append(Finding(chance(method, method.cells(reference, current))))
     return found
+
+
+def _rows_of(constant: Profile, current: Profile) -> int:
+    """How many of the current rows have the one value of a constant."""
+    if constant.kind in NUMERIC:
+        at = current.cdf(constant.lows[:1]) - current.cdf(constant.lows[:1], left=True)
+        return round(float(at[0]) * current.n)
+    return int(dict(zip(current.values, current.value_counts, strict=True)).get(constant.values[0], 0))
 
 
 def _because(found: Judgement, reason: str) -> Judgement:
@@ -129,15 +205,6 @@ def _because(found: Judgement, reason: str) -> Judgement:
 
 def _comparable(reference: Profile, current: Profile) -> bool:
     return reference.kind == current.kind or (reference.kind in CLASSES and current.kind in CLASSES)
-
-
-def _changed_share(what: str, then: int, then_rows: int, now: int, now_rows: int) -> str | None:
-    before, after = then / then_rows, now / now_rows
-    pooled = (then + now) / (then_rows + now_rows)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / then_rows + 1 / now_rows))
-    if abs(after - before) < MISSING_STEP or abs(after - before) < _STANDARD_ERRORS * error:
-        return None
-    return f"{what} values {_percent(before)} -> {_percent(after)}"
 
 
 def _percent(share: float) -> str:

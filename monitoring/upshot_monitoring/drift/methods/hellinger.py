@@ -23,9 +23,11 @@ und angewandte Mathematik 136, 1909.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells, bins
+from upshot_monitoring.drift.cells import Cells, bins, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 
@@ -39,3 +41,8 @@ def formula(cells: Cells) -> Floats:
     r, c = cells.shares
     distance: Floats = np.sqrt(((np.sqrt(r) - np.sqrt(c)) ** 2).sum(axis=-1) / 2)
     return distance
+
+
+def deviation(cells: Cells) -> float:
+    """Of a small difference d of shares p, it is sqrt(sum of d^2 / p) / sqrt(8): every direction varies equally."""
+    return chance_per_row(cells) / math.sqrt(8)

@@ -22,10 +22,12 @@ D. M. Endres, J. E. Schindelin, "A new metric for probability distributions", IE
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import rel_entr
 
-from upshot_monitoring.drift.cells import Cells, bins
+from upshot_monitoring.drift.cells import Cells, bins, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 
@@ -41,3 +43,8 @@ def formula(cells: Cells) -> Floats:
     divergence = (rel_entr(p, middle).sum(axis=-1) + rel_entr(q, middle).sum(axis=-1)) / 2
     distance: Floats = np.sqrt(np.maximum(0.0, divergence))
     return distance
+
+
+def deviation(cells: Cells) -> float:
+    """Of a small difference d of shares p, it is sqrt(sum of d^2 / p) / sqrt(8): every direction varies equally."""
+    return chance_per_row(cells) / math.sqrt(8)

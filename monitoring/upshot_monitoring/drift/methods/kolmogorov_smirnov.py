@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells
+from upshot_monitoring.drift.cells import Cells, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 
@@ -41,3 +41,8 @@ def formula(cells: Cells) -> Floats:
     r, c = cells.shares
     largest: Floats = np.abs(np.cumsum(r - c, axis=-1)).max(axis=-1)
     return largest
+
+
+def deviation(cells: Cells) -> float:
+    """It is a difference of shares of one event, and such a share varies most at one half."""
+    return chance_per_row(cells) / 2

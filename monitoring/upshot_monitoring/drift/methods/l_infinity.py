@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells, classes
+from upshot_monitoring.drift.cells import Cells, chance_per_row, classes
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 
@@ -34,3 +34,8 @@ def formula(cells: Cells) -> Floats:
     r, c = cells.shares
     largest: Floats = np.abs(r - c).max(axis=-1)
     return largest
+
+
+def deviation(cells: Cells) -> float:
+    """It is a difference of shares of one event, and such a share varies most at one half."""
+    return chance_per_row(cells) / 2

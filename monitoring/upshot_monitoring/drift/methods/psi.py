@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells, deciles
+from upshot_monitoring.drift.cells import Cells, chance_per_row, deciles
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 LEAST_SHARE = 1e-4
@@ -41,3 +41,8 @@ def formula(cells: Cells) -> Floats:
     r, c = (np.maximum(shares, LEAST_SHARE) for shares in cells.shares)
     index: Floats = ((c - r) * np.log(c / r)).sum(axis=-1)
     return index
+
+
+def deviation(cells: Cells) -> float:
+    """Of a small difference d of shares p, its root is sqrt(sum of d^2 / p): every direction varies equally."""
+    return chance_per_row(cells)

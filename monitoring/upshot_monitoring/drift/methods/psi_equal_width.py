@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells, bins
+from upshot_monitoring.drift.cells import Cells, bins, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 LEAST_SHARE = 1e-4
@@ -49,3 +49,8 @@ def _filled(shares: Floats) -> Floats:
     fill = np.where(smallest <= LEAST_SHARE, smallest / _OF_THE_SMALLEST, LEAST_SHARE)
     filled: Floats = np.where(shares > 0, shares, fill)
     return filled
+
+
+def deviation(cells: Cells) -> float:
+    """Of a small difference d of shares p, its root is sqrt(sum of d^2 / p): every direction varies equally."""
+    return chance_per_row(cells)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Cells, bins
+from upshot_monitoring.drift.cells import Cells, bins, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 
@@ -36,3 +36,8 @@ def formula(cells: Cells) -> Floats:
     r, c = cells.shares
     distance: Floats = np.abs(r - c).sum(axis=-1) / 2
     return distance
+
+
+def deviation(cells: Cells) -> float:
+    """It is a difference of shares of one event, and such a share varies most at one half."""
+    return chance_per_row(cells) / 2

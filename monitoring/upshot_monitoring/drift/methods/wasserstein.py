@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upshot_monitoring.drift.cells import Pooled, pooled_buckets
+from upshot_monitoring.drift.cells import Pooled, chance_per_row, pooled_buckets
 from upshot_monitoring.profiles.profile import Floats, Profile
 
 LEAST_STD = 0.001
@@ -53,3 +53,12 @@ def formula(cells: Pooled) -> Floats:
     between = np.abs(after[..., :-1]) * (lows[1:] - highs[:-1])
     moved: Floats = (inside.sum(axis=-1) + between.sum(axis=-1)) * cells.scale.scale / np.maximum(cells.std, LEAST_STD)
     return moved
+
+
+def deviation(cells: Pooled) -> float:
+    """It is a difference of means of some function that changes by at most the change of x; none of those varies more than x."""
+    pooled = cells.reference + cells.current
+    means = (cells.sums_reference + cells.sums_current) / pooled
+    mean = np.average(means, weights=pooled)
+    spread = float(np.sqrt(np.average((means - mean) ** 2, weights=pooled))) * cells.scale.scale
+    return chance_per_row(cells) * spread / max(float(cells.std), LEAST_STD)
