@@ -19,6 +19,7 @@ from upshot_joiner.writers.arrivals import Sharing
 from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.drift.answers import Drift
 from upshot_monitoring.drift.exact.verification import Verification
+from upshot_monitoring.drift.kept import AskedKept, KeptVerdicts
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.performance.answers import Performance
 from upshot_monitoring.performance.compare import Comparison
@@ -62,6 +63,7 @@ class Monitor:
         self._references = References(store, scales, self._roller, clock, data_dir / "references")
         self._drift = Drift(store, scales, self._references, configs, clock)
         self._verification = Verification(store, served, configs, self._references, self._drift)
+        self._kept = KeptVerdicts(store, served, configs, self._drift, clock, sharing)
         self._performance = Performance(store, served, configs, clock)
         self._comparison = Comparison(store, served, configs, clock)
         preparation = Preparation(store, served, configs, self._references, self._drift)
@@ -79,10 +81,12 @@ class Monitor:
         """Begin to roll up and to make reports."""
         self._references.clean_up()
         self._roller.start()
+        self._kept.start()
         self._reports.start()
 
     def stop(self) -> None:
         """Stop both; nothing that is stored is lost, what is not rolled up is found again at the next start."""
+        self._kept.stop()
         self._reports.stop()
         self._roller.stop()
 
@@ -135,6 +139,15 @@ class Monitor:
             # Of the same question as the distribution "now"; the start is that of the trend.
             self._verification.verify(model, replace(asked, start=None), answer["baseline"], [answer])
         return answer
+
+    def give_verdicts(self, model: str) -> int:
+        """Judge what closed and was not judged yet, now; returns the number of verdicts."""
+        return self._kept.give(model)
+
+    def verdicts(self, model: str, asked: AskedKept) -> list[dict[str, Any]]:
+        """What was said about closed windows, as it was said."""
+        self._known(model)
+        return self._kept.read(model, asked)
 
     def performance(self, model: str, asked: PerformanceAsked) -> dict[str, Any]:
         """Metrics by window on matured rows."""

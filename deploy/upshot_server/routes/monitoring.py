@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from upshot_joiner.errors import Problem
 from upshot_monitoring.drift.answers import Asked as DriftAsked
+from upshot_monitoring.drift.kept import AskedKept
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
@@ -103,6 +104,21 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
         return json_answer(monitor.skew(model, _asked(start, end, window, version, None), exact=exact))
+
+    @routes.get("/v1/models/{model:path}/verdicts", summary="Verdicts on closed windows, as they were given")
+    def get_verdicts(
+        model: str,
+        feature: str = "",
+        start: Moment = None,
+        end: Moment = None,
+        version: Version = None,
+        history: Annotated[
+            bool, Query(description="Also those that a later verdict on the same window replaced")
+        ] = False,
+    ) -> Response:
+        """By default of the last 30 days, all versions together; each with method, statistic, threshold, rows and baseline."""
+        asked = AskedKept(moment(start, "start"), moment(end, "end"), feature, version or "", history)
+        return json_answer({"verdicts": monitor.verdicts(model, asked)})
 
     @routes.get("/v1/models/{model:path}/features/{name:path}", summary="One feature")
     def get_feature(

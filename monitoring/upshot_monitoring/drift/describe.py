@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from upshot_monitoring.drift.registry import METHODS, NUMERIC
 from upshot_monitoring.drift.verdict import Judgement
 from upshot_monitoring.profiles.profile import Profile
+from upshot_monitoring.profiles.scales import Key
 
 _QUANTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 
@@ -31,6 +33,12 @@ def said(judgement: Judgement, reference: Profile | None, current: Profile | Non
         "null_share_current": current.missing_share if current else None,
         "statistics": judgement.statistics,
     }
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """Which column a row of an answer is about: where a feature is named like the score, the other one is "score (score)"."""
+    role, name = str(row["role"]), str(row["feature"])
+    return (role, name) if role == "feature" else (role, name.removesuffix(f" ({role})"))
 
 
 def _rows(judgement: Judgement, profile: Profile | None) -> int:

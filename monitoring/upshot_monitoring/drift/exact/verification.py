@@ -10,6 +10,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.drift.answers import Asked, Drift
+from upshot_monitoring.drift.describe import key_of
 from upshot_monitoring.drift.exact.sides import Side, Sides, served_side
 from upshot_monitoring.drift.exact.statistic import MAX_ROWS, TooManyRows, exact_statistic
 from upshot_monitoring.drift.registry import METHODS
@@ -44,7 +45,7 @@ class Verification:
         window = self._drift.window(model, asked)
         _, base = self._drift.baseline(window, baseline)  # type: ignore[arg-type]
         try:
-            with self._sides(model, window, base, [_key(row) for row in wanted]) as sides:
+            with self._sides(model, window, base, [key_of(row) for row in wanted]) as sides:
                 for row in wanted:
                     row["exact"] = self._exact(sides, row)
         except RowsNotKept:
@@ -52,7 +53,7 @@ class Verification:
                 row["exact"] = _without("the rows of the reference are not kept by this server")
 
     def _exact(self, sides: Sides, row: dict[str, Any]) -> dict[str, Any]:
-        key = _key(row)
+        key = key_of(row)
         if not sides.has(key):
             return _without("one side does not have this column")
         try:
@@ -82,12 +83,6 @@ class Verification:
     def _columns(self, model: str) -> dict[Key, Column]:
         columns = served_columns(model, self._served, self._configs.get(model))
         return {(column.role, column.name): column for column in columns}
-
-
-def _key(row: dict[str, Any]) -> Key:
-    # Where a feature is named like the score, the answer says "score (score)" for the other one.
-    name = row["feature"]
-    return (row["role"], name) if row["role"] == "feature" else (row["role"], name.removesuffix(f" ({row['role']})"))
 
 
 def _without(reason: str) -> dict[str, Any]:
