@@ -23,6 +23,9 @@ from upshot_monitoring.drift.kept import AskedKept, KeptVerdicts
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.performance.answers import Performance
 from upshot_monitoring.performance.compare import Comparison
+from upshot_monitoring.performance.estimates.kept import DAY, KeptEstimates, of_all
+from upshot_monitoring.policy.answers import Asked as PolicyAsked
+from upshot_monitoring.policy.answers import Policies
 from upshot_monitoring.profiles import rolled
 from upshot_monitoring.profiles.references import References
 from upshot_monitoring.profiles.roller import Roller
@@ -65,7 +68,16 @@ class Monitor:
         self._verification = Verification(store, served, configs, self._references, self._drift)
         self._kept = KeptVerdicts(store, served, configs, self._drift, clock, sharing)
         self._performance = Performance(store, served, configs, clock)
+        self._estimates = KeptEstimates(
+            store,
+            served,
+            configs,
+            clock,
+            lambda model, label, start, end: self._performance.answer(model, PerformanceAsked(label, start, end)),
+            sharing.is_first if sharing is not None else lambda: True,
+        )
         self._comparison = Comparison(store, served, configs, clock)
+        self._policies = Policies(store, served, configs, clock)
         preparation = Preparation(store, served, configs, self._references, self._drift)
 
         def prepare(model: str, request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -83,10 +95,12 @@ class Monitor:
         self._roller.start()
         self._kept.start()
         self._reports.start()
+        self._estimates.start()
 
     def stop(self) -> None:
         """Stop both; nothing that is stored is lost, what is not rolled up is found again at the next start."""
         self._kept.stop()
+        self._estimates.stop()
         self._reports.stop()
         self._roller.stop()
 
@@ -152,7 +166,18 @@ class Monitor:
     def performance(self, model: str, asked: PerformanceAsked) -> dict[str, Any]:
         """Metrics by window on matured rows."""
         self._known(model)
-        return self._performance.answer(model, asked)
+        answer = self._performance.answer(model, asked)
+        if asked.window == DAY and asked.version is None and asked.segment is None:
+            days = self._estimates.of_days(model, answer["label"], answer["start"], answer["end"])
+            for window in answer["windows"]:
+                if window["start"] in days:
+                    window["estimate_was"] = days[window["start"]]
+            answer["estimates_were"] = of_all(days)
+        return answer
+
+    def keep_estimates(self, model: str) -> int:
+        """Keep what is estimated of days that have ended, and score what was; returns how many numbers were written."""
+        return self._estimates.keep(model)
 
     def compare(
         self,
@@ -166,6 +191,11 @@ class Monitor:
         """Two versions on the same requests."""
         self._known(model)
         return self._comparison.answer(model, a, b, label, start, end)
+
+    def policy(self, model: str, asked: PolicyAsked) -> dict[str, Any]:
+        """What other policies would have earned."""
+        self._known(model)
+        return self._policies.answer(model, asked)
 
     def references(self, model: str) -> list[dict[str, Any]]:
         """The references of a model, newest first."""

@@ -74,9 +74,17 @@ class Flywheel:
         """Store a label event for each request ID, and fold."""
         self.label_items({(request_id, ""): value for request_id, value in values.items()}, name=name, op=op)
 
-    def label_items(self, values: Mapping[tuple[str, str], Any], *, name: str = "y", op: str = "set") -> None:
-        """The same for items of slates: (request ID, item ID)."""
-        stamp = to_micros(self.stamper.next())
+    def label_items(
+        self,
+        values: Mapping[tuple[str, str], Any],
+        *,
+        name: str = "y",
+        op: str = "set",
+        received_at: datetime | None = None,
+        fold: bool = True,
+    ) -> None:
+        """The same for items of slates: (request ID, item ID). ``received_at``: the stamp, if not the next one."""
+        stamp = to_micros(received_at or self.stamper.next())
         events = [
             check_label(
                 LabelEvent(
@@ -93,7 +101,8 @@ class Flywheel:
         ]
         for start in range(0, len(events), 20_000):
             self.store.insert("label_events", rows.label_block(events[start : start + 20_000], stamp))
-        self.joiner.refold(self.model)
+        if fold:
+            self.joiner.refold(self.model)
 
     def roll(self) -> int:
         """Roll up what is due."""

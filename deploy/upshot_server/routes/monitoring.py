@@ -17,6 +17,7 @@ from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.drift.kept import AskedKept
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
+from upshot_monitoring.policy.answers import Asked as PolicyAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
 from upshot_server.routes.answers import json_answer
 from upshot_server.routes.moments import Moment, Version, duration, moment
@@ -79,6 +80,21 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """AUC of both on matured, labelled rows that both scored, and the paired difference b - a, with 95 % intervals."""
         return json_answer(monitor.compare(model, a, b, label, moment(start, "start"), moment(end, "end")))
+
+    @routes.get("/v1/models/{model:path}/policy", summary="What other policies would have earned")
+    def get_policy(
+        model: str,
+        label: str | None = None,
+        start: Moment = None,
+        end: Moment = None,
+        version: Version = None,
+        target: Annotated[
+            str | None, Query(description="The version whose choices are valued; else each action")
+        ] = None,
+    ) -> Response:
+        """IPS, SNIPS and doubly robust on matured rows with ``action`` and ``propensity``; no number where the overlap is thin."""
+        asked = PolicyAsked(label, moment(start, "start"), moment(end, "end"), version, target)
+        return json_answer(monitor.policy(model, asked))
 
     @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
     def get_drift(

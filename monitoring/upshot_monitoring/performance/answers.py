@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
@@ -17,6 +17,10 @@ from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup
 from upshot_monitoring.performance.catalogue import hidden
+from upshot_monitoring.performance.estimates.estimator import Estimator, OpenPart, calibrators
+from upshot_monitoring.performance.estimates.seen import seen_by_class
+from upshot_monitoring.performance.gaps import gaps
+from upshot_monitoring.performance.metrics import Metrics
 from upshot_monitoring.performance.segments import Segment, parse_segment
 from upshot_monitoring.performance.tasks import Sums, Task, task_of
 from upshot_monitoring.profiles import rolled
@@ -24,6 +28,8 @@ from upshot_monitoring.profiles import rolled
 HOUR = timedelta(hours=1)
 MAX_WINDOWS = 1500
 MAX_SEGMENTS = 20
+CALIBRATED_ON = timedelta(days=90)
+"""How far back, before the newest matured hour, the calibration of estimates is learnt from."""
 MAX_EXACT_ROWS = 5_000_000
 """A cell for each score, in memory."""
 
@@ -111,6 +117,13 @@ class Performance:
             exact=asked.exact,
         )
         wanted = config.performance.metrics
+        open_parts, estimator = self._estimates(
+            model, config, label, task, start, end, window, matured_until, silence, asked, segment, parts
+        )
+
+        def say(some: list[_Part[Any]], open_ones: list[OpenPart]) -> dict[str, Any]:
+            return self._say(task, some, rules, wanted, open_ones, estimator)
+
         answer: dict[str, Any] = {
             "label": label,
             "task": config.task,
@@ -122,22 +135,26 @@ class Performance:
                 {
                     "start": start + slot * window,
                     "end": min(end, start + (slot + 1) * window),
-                    **self._say(task, [part for part in parts if part.slot == slot], rules, wanted),
+                    **say([one for one in parts if one.slot == slot], [one for one in open_parts if one.slot == slot]),
                 }
                 for slot in range(-(-(end - start) // window))
             ],
-            "overall": self._say(task, parts, rules, wanted),
+            "overall": say(parts, open_parts),
         }
         versions = sorted({part.version for part in parts})
         if asked.version is None:
             answer["versions"] = {
-                version: self._say(task, [part for part in parts if part.version == version], rules, wanted)
+                version: say(
+                    [one for one in parts if one.version == version],
+                    [one for one in open_parts if one.version == version],
+                )
                 for version in versions
             }
         if segment is not None:
             answer["segment"] = asked.segment
             if segment.value is None:
-                answer["segments"] = self._by_segment(task, parts, rules, wanted)
+                answer["segments"] = self._by_segment(parts, open_parts, say)
+                answer["gaps"] = self._gaps(task, parts, rules, wanted)
         return answer
 
     def coverage(self, model: str) -> dict[str, Any] | None:
@@ -246,7 +263,13 @@ class Performance:
             )
 
     def _say(
-        self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+        self,
+        task: Task[Any],
+        parts: Sequence[_Part[Any]],
+        rules: LabelConfig,
+        wanted: Sequence[str],
+        open_parts: Sequence[OpenPart],
+        estimator: Estimator | None,
     ) -> dict[str, Any]:
         unless_wanted = hidden(task.name)
         matured = task.add(part.sums for part in parts if part.matured and not part.silent)
@@ -270,7 +293,7 @@ class Performance:
             "retracted": int(all_counts[3]),
             "coverage": (labelled + defaulted) / closed if closed else None,
             **measured.describe(wanted, unless_wanted),
-            "estimated": {},
+            **(estimator.say(matured, open_parts, wanted) if estimator is not None else {"estimated": {}}),
         }
         if matured.rows < every.rows:
             # Whatever is labelled so far, open rows included: early labels are often not like late ones.
@@ -279,13 +302,89 @@ class Performance:
         return answer
 
     def _by_segment(
-        self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: Sequence[str]
+        self,
+        parts: Sequence[_Part[Any]],
+        open_parts: Sequence[OpenPart],
+        say: Callable[[list[_Part[Any]], list[OpenPart]], dict[str, Any]],
     ) -> list[dict[str, Any]]:
         by_value: dict[str, list[_Part[Any]]] = {}
         for part in parts:
             by_value.setdefault(part.segment, []).append(part)
         largest = sorted(by_value, key=lambda value: (-sum(part.sums.rows for part in by_value[value]), value))
-        return [{"value": value, **self._say(task, by_value[value], rules, wanted)} for value in largest[:MAX_SEGMENTS]]
+        return [
+            {"value": value, **say(by_value[value], [one for one in open_parts if one.segment == value])}
+            for value in largest[:MAX_SEGMENTS]
+        ]
+
+    def _gaps(
+        self, task: Task[Any], parts: Sequence[_Part[Any]], rules: LabelConfig, wanted: list[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Of the segments that are listed, each against all other rows that have a segment."""
+        usable = [part for part in parts if part.matured and not part.silent]
+        sizes: dict[str, int] = {}
+        for part in parts:
+            sizes[part.segment] = sizes.get(part.segment, 0) + int(part.sums.rows)
+        listed = sorted(sizes, key=lambda value: (-sizes[value], value))[:MAX_SEGMENTS]
+        has_default = rules.default is not None
+
+        def metrics(some: Iterable[_Part[Any]]) -> Metrics:
+            return task.metrics(task.add(part.sums for part in some), has_default)
+
+        pairs = {
+            value: (
+                metrics(part for part in usable if part.segment == value),
+                metrics(part for part in usable if part.segment != value),
+            )
+            for value in listed
+        }
+        return gaps(task.name, pairs, wanted)
+
+    def _estimates(
+        self,
+        model: str,
+        config: ModelConfig,
+        label: str,
+        task: Task[Any],
+        start: datetime,
+        end: datetime,
+        window: timedelta,
+        matured_until: datetime,
+        silence: Silence,
+        asked: Asked,
+        segment: Segment | None,
+        parts: Sequence[_Part[Any]],
+    ) -> tuple[list[OpenPart], Estimator | None]:
+        """The open hours of a binary model and what estimates of them are made from; nothing where no window is open."""
+        if config.task != "binary" or not any(part.sums.rows for part in parts if not part.matured):
+            return [], None
+        rules, now = config.label(label), self._clock.now()
+        common = (matured_until, silence, asked.version)
+        first = max(start, matured_until)
+        hours = self._parts(
+            model, config, label, task, first, end, HOUR, *common, segment, exact=asked.exact
+        )  # fmt: skip
+        open_parts = [
+            OpenPart(
+                one.segment, one.version, (first + one.slot * HOUR - start) // window, first + one.slot * HOUR, one.sums
+            )
+            for one in hours
+        ]
+        history = self._parts(
+            *(model, config, label, task_of(config, rules), max(EPOCH, matured_until - CALIBRATED_ON), matured_until),
+            *(CALIBRATED_ON, *common, None),
+            exact=False,
+        )
+        matured: dict[str, list[Any]] = {}
+        for one in history:
+            if not one.silent:
+                matured.setdefault(one.version, []).append(one.sums)
+        default = None if rules.default is None else rules.default == config.positive
+        return open_parts, Estimator(
+            now,
+            default,
+            calibrators(((version, task.add(sums)) for version, sums in matured.items()), default),
+            seen_by_class(self._store, model, label, rollup.setup(config, label), rules.window, now),
+        )
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:

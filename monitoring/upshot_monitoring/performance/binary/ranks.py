@@ -65,20 +65,21 @@ def average_precision(cells: Cells) -> Influence | None:
     tp, fp = np.cumsum(p), np.cumsum(n)
     called = np.maximum(tp + fp, 1e-300)
     tied = cells.tied[::-1]
-    steps = np.where(tied, p * tp / called, _evenly_mixed(p, n, tp, fp))
+    steps = np.where(tied, p * tp / called, _evenly_mixed(p, n, tp, fp, cells.positives2[::-1]))
     value = float(steps.sum() / m)
-    lower = np.cumsum((p * fp / called**2)[::-1])
+    lower = np.cumsum((p * (fp / called) / called)[::-1])
     by_positives = (tp[::-1] / called[::-1] - value + lower) / m
-    by_negatives = -np.cumsum((p * tp / called**2)[::-1]) / m
+    by_negatives = -np.cumsum((p * (tp / called) / called)[::-1]) / m
     return Influence(value, by_positives, by_negatives, effective(m, float(cells.positives2.sum())))
 
 
-def _evenly_mixed(p: Floats, n: Floats, tp: Floats, fp: Floats) -> Floats:
+def _evenly_mixed(p: Floats, n: Floats, tp: Floats, fp: Floats, squares: Floats) -> Floats:
+    one = np.divide(squares, p, out=np.zeros(len(p)), where=p > 0)
     tp_before, fp_before = tp - p, fp - n
     total = np.zeros(len(p))
     for share, weight in _GAUSS:
         # Where a bin holds one positive, it stands behind half of the bin's negatives: its own rank counts in full.
-        right = tp_before + np.maximum(share * p, np.minimum(p, 1.0))
+        right = tp_before + np.maximum(share * p, np.minimum(p, one))
         wrong = fp_before + share * n
         total += weight * p * right / np.maximum(right + wrong, 1e-300)
     return total
