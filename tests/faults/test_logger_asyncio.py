@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 import upshot
-from tests.logger.collector import Collector, balance, eventually
+from tests.logger.collector import Collector, Reply, balance, eventually
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -27,6 +27,7 @@ def run(new_loop: Callable[[], asyncio.AbstractEventLoop], main: Callable[[], ob
 
 def test_coroutines_log_without_holding_up_the_loop(new_loop, collector: Collector, caplog) -> None:
     """F12: a hundred tasks at once; the loop's own detector stays silent, also while the server does not answer."""
+    collector.replies.append(Reply(hang_s=3))
     with upshot.Logger(url=collector.url, model="m", flush_interval_s=0.02) as logger:
         logger.log_prediction({}, 0, request_id="first")
 
@@ -38,9 +39,8 @@ def test_coroutines_log_without_holding_up_the_loop(new_loop, collector: Collect
         async def main() -> None:
             loop = asyncio.get_running_loop()
             loop.set_debug(True)
-            loop.slow_callback_duration = (
-                0.1  # a call takes 20 µs; what waits for a disk or a server takes longer than this
-            )
+            # A call takes 20 µs; one that waits for a silent server takes seconds, one that waits for the processor less.
+            loop.slow_callback_duration = 1.0
             await asyncio.gather(*(work(name) for name in range(100)))
 
         with caplog.at_level(logging.WARNING, "asyncio"):

@@ -140,12 +140,13 @@ def test_a_full_disk_costs_the_newest_events_and_each_is_counted(tmp_path: Path,
     arrived = {int(event.request_id[5:]) for event in collector.predictions}
     assert len(arrived) == 3300 - stats["dropped"] == stats["stored"] + stats["duplicates"]
     assert stats["dropped_spool_full"] > 200
-    # Where the processor is busy too, the queue is full now and then before the spool says that it is.
-    assert stats["dropped"] == stats["dropped_spool_full"] + stats.get("dropped_full", 0)
-    assert arrived > set(range(800)), "what came first is kept"
+    # Where the processor is busy too, the queue is full now and then before the spool is: then an early event may be missing.
+    n_hurried = stats.get("dropped_full", 0)
+    assert stats["dropped"] == stats["dropped_spool_full"] + n_hurried
+    assert len(set(range(800)) - arrived) <= n_hurried, "what came first is kept"
     again_from = min(i for i in arrived if i >= max(set(range(grown_at)) - arrived))
     assert service.board.time_of(again_from) - service.board.time_of(grown_at) <= 5.5
-    assert arrived > set(range(again_from, 3300))
+    assert len(set(range(again_from, 3300)) - arrived) <= n_hurried
     assert (
         service.board.calm_p999_s(0, 3300, 300) <= 0.01
     )  # the figure is the benchmark's; here only: no call waits for I/O
