@@ -307,6 +307,16 @@ def test_questions_about_unknown_things_are_404_with_a_code(server: RunningServe
     problem(server.http.delete("/v1/labels"), 405, "method_not_allowed")
 
 
+def test_a_metric_that_does_not_exist_is_refused_with_its_place(server: RunningServer) -> None:
+    config = {"performance": {"metrics": ["roc_auc", "rmse", "accuray"]}}
+    body = problem(server.http.put("/v1/models/never-configured", json=config), 422, "invalid_config")
+    assert body["errors"] == [
+        {"loc": "performance.metrics.1", "code": "metric_of_another_task"},
+        {"loc": "performance.metrics.2", "code": "unknown_metric"},
+    ]
+    assert server.http.get("/v1/models/never-configured").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("request_", "loc"),
     [
