@@ -182,6 +182,8 @@ def main(folder: Path, canary: str) -> None:
             "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}",
             f"/performance?label={canary}", f"/performance?version={canary}",
             f"/performance?segment=tags.{canary}", f"/performance?segment=features.{canary}",
+            f"/performance?exact=true&label={canary}",
+            f"/verdicts?feature={canary}&history=true", f"/verdicts?version={canary}",
             f"/policy?label={canary}", f"/policy?target={canary}", f"/policy?version={canary}",
             f"/compare?a=1&b={canary}",
         ):  # fmt: skip
