@@ -146,6 +146,22 @@ METHODS: Final = {
 }
 
 
+def all_statistics(reference: Profile, current: Profile) -> dict[str, float]:
+    """The number of every method that applies; methods that rest on the same cells share them."""
+    found: dict[str, float] = {}
+    shared: dict[Rests, Cells] = {}
+    for method in METHODS.values():
+        if reference.kind not in method.kinds:
+            continue
+        if method.rests_on == "order":
+            found[method.name] = method.statistic(reference, current)
+            continue
+        if method.rests_on not in shared:
+            shared[method.rests_on] = method.cells(reference, current)
+        found[method.name] = float(method.formula(shared[method.rests_on]))
+    return found
+
+
 def method_for(kind: Kind, config: FeatureDriftConfig | None) -> tuple[Method, float, str | None]:
     """The method and threshold of a feature, and what is wrong with its configuration, if anything.
 

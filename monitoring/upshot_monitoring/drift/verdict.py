@@ -15,7 +15,7 @@ from typing import Literal
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift.chance import chance, chance_of_share
 from upshot_monitoring.drift.discoveries import benjamini_yekutieli
-from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method, method_for
+from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method, all_statistics, method_for
 from upshot_monitoring.profiles.profile import Profile
 
 Verdict = Literal["ok", "drift", "no_verdict"]
@@ -167,9 +167,7 @@ def _look_at_shares(found: Judgement, then: Profile, now: Profile) -> None:
 
 
 def _compare_values(found: Judgement, reference: Profile, current: Profile, method: Method) -> Judgement:
-    found.statistics = {
-        one.name: _finite(one.statistic(reference, current)) for one in METHODS.values() if reference.kind in one.kinds
-    }
+    found.statistics = {name: _finite(value) for name, value in all_statistics(reference, current).items()}
     found.statistic = found.statistics[method.name]
     found.verdict = "ok"
     if not method.is_beyond(found.statistic, found.threshold):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -54,7 +55,7 @@ def read_window(store: Store, scales: Scales, window: Window) -> dict[Key, Profi
     table = _read(store, window, pinned, slot="0", where="")
     profiles = {
         (row["role"], row["feature"]): profile_of(row, pinned.get((row["role"], row["feature"])))
-        for row in table.to_pylist()
+        for row in rows_of(table)
     }
     rows = max((profile.rows for key, profile in profiles.items() if key[0] != "label"), default=0)
     return {
@@ -78,7 +79,7 @@ def read_slots(store: Store, scales: Scales, window: Window, key: Key, slot_s: i
     )
     return {
         window.start + row["slot"] * timedelta(seconds=slot_s): profile_of(row, pinned.get(key))
-        for row in sorted(table.to_pylist(), key=lambda row: int(row["slot"]))
+        for row in sorted(rows_of(table), key=lambda row: int(row["slot"]))
     }
 
 
@@ -104,6 +105,19 @@ def _read(
             **(params or {}),
         },
     )
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table; lists of numbers as NumPy arrays, which is several times faster than as lists."""
+    columns: dict[str, list[Any]] = {}
+    for name in table.column_names:
+        column = pa.concat_arrays(table[name].chunks) if table.num_rows else pa.array([])
+        if pa.types.is_list(column.type) and not pa.types.is_string(column.type.value_type):
+            offsets, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
+            columns[name] = [values[start:end] for start, end in itertools.pairwise(offsets)]
+        else:
+            columns[name] = column.to_pylist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def profile_of(row: Mapping[str, Any], scale: Scale | None) -> Profile:

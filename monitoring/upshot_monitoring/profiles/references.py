@@ -29,7 +29,7 @@ from upshot_joiner.store.client import Store
 from upshot_monitoring.profiles import rollup
 from upshot_monitoring.profiles.columns import Column
 from upshot_monitoring.profiles.profile import Profile
-from upshot_monitoring.profiles.read import profile_of
+from upshot_monitoring.profiles.read import profile_of, rows_of
 from upshot_monitoring.profiles.reference_columns import ReferenceColumns, read_columns
 from upshot_monitoring.profiles.roller import Roller
 from upshot_monitoring.profiles.scales import UNSCALED, Key, Scale, Scales, measure
@@ -123,7 +123,7 @@ class References:
         return {
             # A scale that is not pinned any more: the numbers are shown, and nothing is compared with them.
             (row["role"], row["feature"]): profile_of(row, by_id.get(row["scale_id"], Scale(scale_id=row["scale_id"])))
-            for row in self._store.arrow(_READ, {"id": reference.id}).to_pylist()
+            for row in rows_of(self._store.arrow(_READ, {"id": reference.id}))
         }
 
     @contextmanager

@@ -28,15 +28,18 @@ MAX_ROWS = 20_000_000
 _MEASURES = f"""
 SELECT side, count(), min(x), max(x), uniqUpTo({FEW_VALUES})(x) FROM %s GROUP BY side
 """
-# From the smallest number on: of 1e9 +/- 1, the digits would be lost.
-_STD = "SELECT stddevPopStable(x - {low:Float64}) FROM %s WHERE side = 0"
-# Every step of the two cumulative distributions: a row of the baseline goes up by the other side's row count, a row of the window
-# down by this side's, so that both end at 0 and every sum is a whole number.
+# One scan for one sorted array. Every step of the two cumulative distributions: a row of the baseline goes up by the other side's
+# row count, a row of the window down by this side's, so that both end at 0 and every sum is a whole number. The deviation is taken
+# from the smallest number on: of 1e9 +/- 1, the digits would be lost.
 _ORDER = """
-SELECT arraySum((gap, step) -> abs(gap) * step, gaps, steps), arrayMax((gap, step) -> if(step > 0, abs(gap), 0), gaps, steps)
+SELECT rows_reference, rows_current,
+  arraySum((gap, step) -> abs(gap) * step, gaps, steps), arrayMax((gap, step) -> if(step > 0, abs(gap), 0), gaps, steps),
+  arrayReduce('stddevPopStableIf', arrayMap(x -> x - xs[1], xs), arrayMap(side -> side = 0, sides))
 FROM (
-  SELECT arrayPopBack(arrayCumSum(groupArray(w))) AS gaps, arrayPopFront(arrayDifference(groupArray(x))) AS steps
-  FROM (SELECT x, if(side = 0, toInt64({rows_current:UInt64}), -toInt64({rows_reference:UInt64})) AS w FROM %s ORDER BY x)
+  SELECT xs, sides, toInt64(arraySum(sides)) AS rows_current, toInt64(length(sides)) - rows_current AS rows_reference,
+    arrayPopBack(arrayCumSum(arrayMap(side -> if(side = 0, rows_current, -rows_reference), sides))) AS gaps,
+    arrayPopFront(arrayDifference(xs)) AS steps
+  FROM (SELECT groupArray(x) AS xs, groupArray(side) AS sides FROM (SELECT x, side FROM %s ORDER BY x))
 )
 """
 # Only how often each value occurs leaves the store, not the value.
@@ -79,26 +82,29 @@ class _Measures:
     distinct: int = 0
 
 
-class TooManyRows(Exception):
-    """More rows than are sorted in memory."""
+def count_rows(store: Store, sides: Sides) -> int:
+    """The rows of both sides together."""
+    [(rows,)] = store.query(
+        f"SELECT (SELECT count() FROM {sides.reference.source}) + (SELECT count() FROM {sides.current.source})",
+        sides.params,
+    )
+    return int(rows)
 
 
 def exact_statistic(store: Store, sides: Sides, key: Key, kind: str, method: Method) -> Exact:
-    """The method's number for a column of this kind. Raises :class:`TooManyRows`, or StoreError as the store does."""
+    """The method's number for a column of this kind. Memory grows with the rows: see :data:`MAX_ROWS`."""
     if kind not in NUMERIC:
         cells = _by_value(store, sides.classes(key), sides.params)
         rows = int(cells.reference.sum()), int(cells.current.sum())
         return Exact(float(method.formula(cells)) if all(rows) else None, *rows)
     source, params = sides.numbers(key), sides.params
+    if method.rests_on == "order":
+        return _ordered(store, source, params, method)
     measures = {row[0]: _Measures(*row[1:]) for row in store.query(_MEASURES % source, params)}
     reference, current = measures.get(0, _Measures()), measures.get(1, _Measures())
-    if reference.rows + current.rows > MAX_ROWS:
-        raise TooManyRows
     if not reference.rows or not current.rows:
         return Exact(None, reference.rows, current.rows)
-    if method.rests_on == "order":
-        statistic = _ordered(store, source, params, reference, current, method)
-    elif method.rests_on == "deciles":
+    if method.rests_on == "deciles":
         statistic = float(method.formula(_by_tenth(store, source, params, reference)))
     elif reference.distinct <= FEW_VALUES:
         statistic = float(method.formula(_by_value(store, source, params)))
@@ -107,15 +113,12 @@ def exact_statistic(store: Store, sides: Sides, key: Key, kind: str, method: Met
     return Exact(min(statistic, 1.7e308), reference.rows, current.rows)
 
 
-def _ordered(
-    store: Store, source: str, params: Mapping[str, object], reference: _Measures, current: _Measures, method: Method
-) -> float:
-    rows = {"rows_reference": reference.rows, "rows_current": current.rows}
-    [(area, gap)] = store.query(_ORDER % source, {**params, **rows})
-    if method.name == "ks":
-        return float(gap) / reference.rows / current.rows
-    [(std,)] = store.query(_STD % source, {**params, "low": reference.low})
-    return float(area) / reference.rows / current.rows / max(float(std), LEAST_STD)
+def _ordered(store: Store, source: str, params: Mapping[str, object], method: Method) -> Exact:
+    [(rows_r, rows_c, area, gap, std)] = store.query(_ORDER % source, params)
+    if not rows_r or not rows_c:
+        return Exact(None, rows_r, rows_c)
+    distance = float(gap) if method.name == "ks" else float(area) / max(float(std), LEAST_STD)
+    return Exact(min(distance / rows_r / rows_c, 1.7e308), rows_r, rows_c)
 
 
 def _by_value(store: Store, source: str, params: Mapping[str, object]) -> Cells:

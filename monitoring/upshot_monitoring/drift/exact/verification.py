@@ -12,7 +12,7 @@ from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.drift.answers import Asked, Drift
 from upshot_monitoring.drift.describe import key_of
 from upshot_monitoring.drift.exact.sides import Side, Sides, served_side
-from upshot_monitoring.drift.exact.statistic import MAX_ROWS, TooManyRows, exact_statistic
+from upshot_monitoring.drift.exact.statistic import MAX_ROWS, count_rows, exact_statistic
 from upshot_monitoring.drift.registry import METHODS
 from upshot_monitoring.profiles.columns import Column, served_columns
 from upshot_monitoring.profiles.read import Window
@@ -46,8 +46,9 @@ class Verification:
         _, base = self._drift.baseline(window, baseline)  # type: ignore[arg-type]
         try:
             with self._sides(model, window, base, [key_of(row) for row in wanted]) as sides:
+                is_too_much = count_rows(self._store, sides) > MAX_ROWS
                 for row in wanted:
-                    row["exact"] = self._exact(sides, row)
+                    row["exact"] = _without(f"more than {MAX_ROWS:,} rows") if is_too_much else self._exact(sides, row)
         except RowsNotKept:
             for row in wanted:
                 row["exact"] = _without("the rows of the reference are not kept by this server")
@@ -56,10 +57,7 @@ class Verification:
         key = key_of(row)
         if not sides.has(key):
             return _without("one side does not have this column")
-        try:
-            found = exact_statistic(self._store, sides, key, row["kind"], METHODS[row["method"]])
-        except TooManyRows:
-            return _without(f"more than {MAX_ROWS:,} rows")
+        found = exact_statistic(self._store, sides, key, row["kind"], METHODS[row["method"]])
         return {
             "statistic": found.statistic,
             "difference": None if found.statistic is None else row["statistic"] - found.statistic,
