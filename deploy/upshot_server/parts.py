@@ -9,11 +9,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from upshot_joiner.activity import Activity
 from upshot_joiner.backlog import is_held_up
-from upshot_joiner.changes import ChangedHours
-from upshot_joiner.clock import Clock, Stamper
-from upshot_joiner.config import ConfigFile, ConfigStore, ModelConfig, read_config_file
+from upshot_joiner.clock import Clock
+from upshot_joiner.config import ConfigFile, ModelConfig, read_config_file
 from upshot_joiner.conservation import Conservation
 from upshot_joiner.coverage import Coverage
 from upshot_joiner.delays.label_hours import LabelHours
@@ -34,20 +32,14 @@ from upshot_joiner.intake.webhooks.hooks import Hooks
 from upshot_joiner.intake.webhooks.remembered import Remembered
 from upshot_joiner.intake.webhooks.sources import Sources
 from upshot_joiner.join.attributor import Attributor
-from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.join.orphan_list import Orphans
-from upshot_joiner.processes import Processes, StoreClock
-from upshot_joiner.sharing import take_part
+from upshot_joiner.line import Line
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.entities import EntityTypes
-from upshot_joiner.store.last_stamp import last_stamp
 from upshot_joiner.store.rescore import rescore
-from upshot_joiner.store.served import ServedTables
 from upshot_joiner.store.sharded import open_scaled_out
 from upshot_joiner.story import Stories
 from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
-from upshot_joiner.writers.arrivals import Arrivals
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance import catalogue as metrics
 from upshot_server.collector import open_receiver
@@ -67,15 +59,7 @@ class Parts:
     settings: Settings
     clock: Clock
     store: Store
-    processes: Processes | None
-    served: ServedTables
-    configs: ConfigStore
-    activity: Activity
-    entities: EntityTypes
-    joiner: Joiner
-    attributor: Attributor
-    arrivals: Arrivals
-    committer: Committer
+    line: Line
     receiver: Receiver
     label_access: LabelAccess
     remembered: Remembered
@@ -113,33 +97,18 @@ class Parts:
         store = open_store(settings)
         try:
             store.migrate("upshot_joiner.store.schema")
-            processes = None
-            if store.is_shared:
-                clock = store_clock = StoreClock(store)
-                processes = Processes(store, store_clock)
+            line = Line.open(store, clock)
+            clock, stamper, processes = line.clock, line.stamper, line.processes
+            served, configs, activity, changes = line.served, line.configs, line.activity, line.changes
+            joiner, attributor, committer, entities = line.joiner, line.attributor, line.committer, line.entities
             owner = settings.server_id() if processes else ""
-            # store ← who serves what, by which rules
-            served = ServedTables(store)
-            after = last_stamp(store, served.tables())
-            stamper = Stamper(clock, after, processes.hold) if processes else Stamper(clock, after)
-            configs = ConfigStore(store, stamper)
-            activity = Activity(store)
-            changes = ChangedHours()
-            entities = EntityTypes(store, stamper)
-            # intake → store → join
-            joiner = Joiner(store, configs, stamper, changes, entities)
-            attributor = Attributor(store, served, entities, configs, stamper, joiner.touched)
-            arrivals = Arrivals(store, served, stamper, sharing=processes)
-            committer = Committer(
-                *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
-                *(entities, attributor.touched),
-            )
+            # HTTP → line
             receiver = open_receiver(settings, committer)
             remembered = Remembered(store, clock)
             sources = Sources(store, stamper, os.environ)
             hooks = Hooks(store, stamper, clock, receiver, committer, sources, exposed=not settings.is_local)
             pulls = Pulls(store, stamper)
-            writers = WriterAnswers(store, arrivals)
+            writers = WriterAnswers(store, line.arrivals)
             pairing = Pairing(
                 store,
                 receiver,
@@ -194,15 +163,7 @@ class Parts:
             settings,
             clock,
             store,
-            processes,
-            served,
-            configs,
-            activity,
-            entities,
-            joiner,
-            attributor,
-            arrivals,
-            committer,
+            line,
             receiver,
             label_access,
             remembered,
@@ -223,14 +184,9 @@ class Parts:
             conservation,
             monitor,
         )
-        arrivals.start()
-        committer.start()
+        line.start()
         remembered.start()
         hooks.start()
-        joiner.start()
-        attributor.start(committer.run)
-        if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
         pairing.start()
         label_hours.start()
         feed_watch.start()
@@ -250,23 +206,16 @@ class Parts:
         self.feed_watch.close()
         self.pairing.close()
         self.receiver.close()
-        self.attributor.close()
-        self.committer.close()
         self.remembered.close()
         self.hooks.close()
-        self.arrivals.close()
-        self.joiner.close()
         self.label_hours.close()
         self.monitor.stop()
-        if self.processes is not None:
-            self.processes.close(
-                is_whole=self.committer.is_whole and self.attributor.is_whole and not self.joiner.behind
-            )
+        self.line.close()
         self.store.close()
 
     def models(self) -> list[str]:
         """Models that served or were configured."""
-        return sorted({*self.activity.models(), *self.configs.models()})
+        return sorted({*self.line.activity.models(), *self.line.configs.models()})
 
     def knows(self, model: str) -> bool:
         """Whether the model served or was configured."""
@@ -277,12 +226,12 @@ class Parts:
         if not model or len(model) > MAX_MODEL_NAME:
             raise Problem(422, "invalid_model_name", f"A model's name has 1 to {MAX_MODEL_NAME} characters.")
         metrics.check(config)
-        before = self.configs.get(model)
+        before = self.line.configs.get(model)
         # Between two groups of the writer, so that no group is scored by one configuration and folded by another.
-        changed = self.committer.run(lambda: self._put_in_force(model, before, config)).result()
+        changed = self.line.committer.run(lambda: self._put_in_force(model, before, config)).result()
         if changed and (before.fold_rules() != config.fold_rules() or before.task != config.task):
-            self.joiner.refold(model)
-            self.attributor.attribute_again(model)
+            self.line.joiner.refold(model)
+            self.line.attributor.attribute_again(model)
         if changed:
             self.label_hours.configured(model)
             self.monitor.configured(model)
@@ -290,10 +239,10 @@ class Parts:
     def lag(self) -> dict[str, Any]:
         """How far each step is behind: events that wait to be stored, requests that wait to be joined, hours to roll up."""
         return {
-            "intake": {"waiting": self.committer.waiting},
-            "join": self.joiner.lag.answer(),
+            "intake": {"waiting": self.line.committer.waiting},
+            "join": self.line.joiner.lag.answer(),
             "roll_ups": {"profiles": self.monitor.behind, "labels": self.label_hours.behind},
-            "processes": self.processes.told() if self.processes else [],
+            "processes": self.line.processes.told() if self.line.processes else [],
         }
 
     def not_ready(self) -> list[str]:
@@ -304,17 +253,17 @@ class Parts:
                 shard.query("SELECT 1")
         except StoreError:
             reasons.append("the store does not answer")
-        if self.committer.failing:
+        if self.line.committer.failing:
             try:
-                self.committer.probe()
+                self.line.committer.probe()
             except (StoreError, Problem, TimeoutError):
                 reasons.append("the store does not take writes")
         return reasons
 
     def _put_in_force(self, model: str, before: ModelConfig, config: ModelConfig) -> bool:
-        changed = self.configs.put(model, config)
+        changed = self.line.configs.put(model, config)
         if changed and str(before.positive) != str(config.positive):
-            rescore(self.store, self.served.table(model), config)
+            rescore(self.store, self.line.served.table(model), config)
         return changed
 
 

@@ -23,8 +23,8 @@ from upshot_joiner.intake.check import check_label, check_prediction, check_repo
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
+from upshot_joiner.line import Line as ServedLine
 from upshot_joiner.processes import Processes, StoreClock
-from upshot_joiner.sharing import take_part
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.entities import EntityTypes
 from upshot_joiner.store.last_stamp import last_stamp
@@ -40,24 +40,11 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @dataclass
-class Line:
-    """Intake, store and join, put together as the server does."""
+class Line(ServedLine):
+    """Intake, store and join, put together as the server does, but with a clock that tests set."""
 
-    store: Store
     clock: FixedClock
-    stamper: Stamper
-    served: ServedTables
-    configs: ConfigStore
-    activity: Activity
-    changes: ChangedHours
-    entities: EntityTypes
-    joiner: Joiner
-    attributor: Attributor
-    arrivals: Arrivals
-    committer: Committer
     label_hours: LabelHours
-    processes: Processes | None
-    """This one among those that share the store; None where it is embedded."""
     uptime: list[float]
     """Holds one number: the uptime in seconds that the writers are judged by."""
 
@@ -92,12 +79,13 @@ class Line:
         committer.start()
         joiner.start()
         attributor.start(committer.run)
-        if processes is not None:
-            take_part(processes, store, served, configs, activity, committer, joiner, entities, attributor)
-        return cls(
-            *(store, clock, stamper, served, configs, activity, changes, entities, joiner, attributor, arrivals),
-            *(committer, label_hours, processes, uptime),
+        opened = cls(
+            *(store, clock, processes, served, stamper, configs, activity, changes, entities, joiner, attributor),
+            *(arrivals, committer, label_hours, uptime),
         )
+        if processes is not None:
+            opened._take_part(processes, None)
+        return opened
 
     def close(self, *, killed: bool = False) -> None:
         """Stop them; the store stays open. ``killed``: nobody has noted that this was the end."""

@@ -73,12 +73,12 @@ class Two:
 def predict(parts: Parts, **event: Any) -> Answer:
     """Store one prediction by this process."""
     checked = check_prediction(Prediction(**event))
-    return parts.committer.submit_predictions([(0, checked)], []).result(60)
+    return parts.line.committer.submit_predictions([(0, checked)], []).result(60)
 
 
 def label(parts: Parts, **event: Any) -> Answer:
     """Store one label event by this process."""
-    return parts.committer.submit_labels([(0, check_label(LabelEvent(**event)))], []).result(60)
+    return parts.line.committer.submit_labels([(0, check_label(LabelEvent(**event)))], []).result(60)
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:

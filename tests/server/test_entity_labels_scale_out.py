@@ -52,13 +52,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Parts, Parts
 def predict(parts: Parts, *events: dict[str, Any]) -> None:
     """Store predictions by this server."""
     checked = [check_prediction(Prediction(**event)) for event in events]
-    assert parts.committer.submit_predictions(list(enumerate(checked)), []).result(120).accepted == len(events)
+    assert parts.line.committer.submit_predictions(list(enumerate(checked)), []).result(120).accepted == len(events)
 
 
 def label(parts: Parts, *events: dict[str, Any]) -> None:
     """Store label events by this server."""
     checked = [check_label(LabelEvent(**event)) for event in events]
-    assert parts.committer.submit_labels(list(enumerate(checked)), []).result(120).accepted == len(events)
+    assert parts.line.committer.submit_labels(list(enumerate(checked)), []).result(120).accepted == len(events)
 
 
 def outcomes(store: Store, model: str) -> dict[str, tuple[str, float | None]]:

@@ -55,7 +55,7 @@ def router(parts: Parts) -> APIRouter:
         """Predictions per version and hour or day, by ``predicted_at``; ``start`` and ``end`` need an offset."""
         known(model)
         counts: dict[tuple[datetime, str], int] = {}
-        for version, served in parts.activity.versions(model).items():
+        for version, served in parts.line.activity.versions(model).items():
             for hour, predictions in served.by_hour.items():
                 if (start and hour < start) or (end and hour >= end):
                     continue
@@ -74,7 +74,7 @@ def router(parts: Parts) -> APIRouter:
         return json_answer(
             {
                 **_summary(parts, model),
-                "config": parts.configs.get(model).model_dump(mode="json"),
+                "config": parts.line.configs.get(model).model_dump(mode="json"),
                 "versions": [
                     {
                         "version": version,
@@ -82,10 +82,11 @@ def router(parts: Parts) -> APIRouter:
                         "first_seen": served.first_seen,
                         "last_seen": served.last_seen,
                     }
-                    for version, served in parts.activity.versions(model).items()
+                    for version, served in parts.line.activity.versions(model).items()
                 ],
                 "features": [
-                    {"name": feature.name, "kinds": sorted(feature.columns)} for feature in parts.served.features(model)
+                    {"name": feature.name, "kinds": sorted(feature.columns)}
+                    for feature in parts.line.served.features(model)
                 ],
                 "references": parts.monitor.references(model),
             }
@@ -102,7 +103,7 @@ def router(parts: Parts) -> APIRouter:
 
 
 def _summary(parts: Parts, model: str) -> dict[str, Any]:
-    versions = parts.activity.versions(model)
+    versions = parts.line.activity.versions(model)
     return {
         "model": model,
         "versions": list(versions),

@@ -32,7 +32,7 @@ def router(parts: Parts) -> APIRouter:
                 400, "invalid_json", "The body is not JSON.", [{"loc": "body", "code": "invalid_json"}]
             ) from None
         wanted, dry_run = read_wanted(asked)
-        replayer = Replayer(parts.store, Receiver(parts.committer), parts.clock)
+        replayer = Replayer(parts.store, Receiver(parts.line.committer), parts.clock)
         result = await run_in_threadpool(replayer.replay, wanted, dry_run=dry_run)
         return json_answer(
             {
