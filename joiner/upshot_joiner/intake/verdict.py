@@ -5,7 +5,8 @@ written. A table numbers its inserts in the order in which they become visible (
 number was second, answers so, and takes its own row away again, here and where it had gone from here. Who finds none was first, and
 whoever comes later will find that out. Should a merge of the table come between (it keeps the row with the earlier stamp), both may
 answer with a conflict and have it in quarantine, or what was answered first may be what goes: different contents under one identity
-at one instant have no certain winner. Identical content is never taken away.
+at one instant have no certain winner. But one of them stays: a row is taken away only where another one stands at that moment, and
+whose row is then still there was not second after all. Identical content is never taken away.
 """
 
 from __future__ import annotations
@@ -30,14 +31,18 @@ _LABELS = """
 SELECT request_key, request_id, label_id, content_hash, toUnixTimestamp64Micro(received_at)
 FROM label_events WHERE request_key IN ($keys) ORDER BY _block_number DESC
 """
-_OF_REQUEST = "DELETE FROM %s WHERE request_key = {key:UInt128} AND request_id = {request_id:String} AND "
-_OF_ITEM = f"{_OF_REQUEST} model_version = {{version:String}} AND item_id = {{item:String}} AND "
+_SAME_REQUEST = "request_key = {key:UInt128} AND request_id = {request_id:String}"
+_SAME_LABEL = f"{_SAME_REQUEST} AND label_id = {{label_id:String}}"
+_SAME_ITEM = f"{_SAME_REQUEST} AND model_version = {{version:String}} AND item_id = {{item:String}}"
+_SAME_PREDICTION = f"{_SAME_ITEM} AND model = {{model:String}}"
 _OURS = "received_at = fromUnixTimestamp64Micro({received:Int64}, 'UTC')"
-_FORGET_LABEL = f"{_OF_REQUEST % 'label_events'} label_id = {{label_id:String}} AND {_OURS}"
-_FORGET_SERVED = f"{_OF_ITEM} {_OURS}"
-_FORGET_SPINE = f"{_OF_ITEM % 'predictions'} model = {{model:String}} AND {_OURS}"
+_STANDS = f"SELECT 1 FROM %(table)s WHERE %(same)s AND {_OURS} LIMIT 1"
+# The condition is asked again for every part that the table has by then, also for one that a merge has just made.
+_FORGET = f"""
+DELETE FROM %(table)s WHERE %(same)s AND {_OURS} AND (SELECT count() FROM %(table)s WHERE %(same)s AND NOT {_OURS}) > 0
+"""
 _FORGET_OUTCOMES = f"""
-{_OF_ITEM % "outcomes"} model = {{model:String}} AND predicted_at = fromUnixTimestamp64Micro({{predicted:Int64}}, 'UTC')
+DELETE FROM outcomes WHERE {_SAME_PREDICTION} AND predicted_at = fromUnixTimestamp64Micro({{predicted:Int64}}, 'UTC')
 """
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)
@@ -63,13 +68,13 @@ def lost_predictions(
         digest, first_us, first_predicted_us = found[one.identity][-1]
         if first_us == received_us and digest == one.content_hash:
             continue
-        is_same = digest == one.content_hash
-        lost.append(Lost(one, is_same=is_same))
         ours_us = received_us if one.predicted_us is None else one.predicted_us
-        if not is_same:
+        if digest != one.content_hash:
             other_us = ours_us if ours_us != first_predicted_us else None
-            _forget_prediction(store, tables[one.event.model], one, received_us, other_us)
+            if _forget_prediction(store, tables[one.event.model], one, received_us, other_us):
+                lost.append(Lost(one, is_same=False))
             continue
+        lost.append(Lost(one, is_same=True))
         # The same content twice is one row by itself, and nothing may be deleted that a merge has kept for both; but where
         # neither said when it was, it has two moments, and the earlier stamp is the one that is seen.
         seen_us, seen_predicted_us = min(row[1:] for row in found[one.identity] if row[0] == digest)
@@ -86,11 +91,10 @@ def lost_labels(store: Store, labels: Sequence[CheckedLabel], received_us: int) 
         digest, first_us = first[one.identity]
         if first_us == received_us and digest == one.content_hash:
             continue
-        lost.append(Lost(one, is_same=digest == one.content_hash))
-        if digest == one.content_hash:
-            continue
         params = {"key": one.key, "request_id": one.event.request_id, "label_id": one.label_id, "received": received_us}
-        store.command(_FORGET_LABEL, params)
+        is_same = digest == one.content_hash
+        if is_same or _forget(store, "label_events", _SAME_LABEL, params):
+            lost.append(Lost(one, is_same=is_same))
     return lost
 
 
@@ -100,17 +104,28 @@ def _read(store: Store, sql: str, events: Iterable[CheckedPrediction | CheckedLa
 
 def _forget_prediction(
     store: Store, table: str, one: CheckedPrediction, received_us: int, predicted_us: int | None
-) -> None:
-    """Take our row away; ``predicted_us``: where its time was another, outcomes may hang on that."""
-    store.command(_FORGET_SPINE, _params(one, received_us))
+) -> bool:
+    """Take our row away, if another stands; whether it is gone.
+
+    ``predicted_us``: where its time was another, outcomes may hang on that.
+    """
+    if not _forget(store, "predictions", _SAME_PREDICTION, _params(one, received_us)):
+        return False
     _forget_typed(store, table, one, received_us, predicted_us)
+    return True
 
 
 def _forget_typed(store: Store, table: str, one: CheckedPrediction, received_us: int, predicted_us: int | None) -> None:
     params = _params(one, received_us)
-    store.command(_FORGET_SERVED % table, params)
+    _forget(store, table, _SAME_ITEM, params)
     if predicted_us is not None:
         store.command(_FORGET_OUTCOMES, params | {"predicted": predicted_us})
+
+
+def _forget(store: Store, table: str, same: str, params: dict[str, object]) -> bool:
+    names = {"table": table, "same": same}
+    store.command(_FORGET % names, params)
+    return not store.query(_STANDS % names, params)
 
 
 def _params(one: CheckedPrediction, received_us: int) -> dict[str, object]:
