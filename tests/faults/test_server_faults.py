@@ -165,6 +165,7 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
     server = ServerOnASmallDisk(tmp_path, "64m")
     server.start()
     answered: set[str] = set()
+    number = 0
     try:
         rng = random.Random(24)
         for number in range(400):
@@ -180,8 +181,20 @@ def test_a_full_disk_refuses_and_loses_nothing(tmp_path: Path) -> None:
         assert answer.status_code == 503, "the disk did not become full"
         assert answer.headers["retry-after"]
         assert len(answered) >= 100
-        ready = server.http.get("/readyz")
-        assert (ready.status_code, ready.json()["reasons"]) == (503, ["the store does not take writes"])
+
+        def is_not_ready() -> bool:
+            # Where something large finds no room the small write of the check still may, or a merge has just made some.
+            nonlocal number
+            ids = [f"r{number}-{n}" for n in range(20)]
+            events = [{"request_id": id_, "model": "m", "features": noise} for id_ in ids]
+            if server.post("/v1/predictions", events).status_code == 200:
+                answered.update(ids)
+                number += 1
+                return False
+            ready = server.http.get("/readyz")
+            return (ready.status_code, ready.json()["reasons"]) == (503, ["the store does not take writes"])
+
+        eventually(is_not_ready, 60)
         assert server.http.get("/v1/models").json()["models"][0]["predictions"] >= len(answered)
         server.grow("600m")
         eventually(lambda: server.http.get("/readyz").status_code == 200, 30)

@@ -155,6 +155,10 @@ class Line(ServedLine):
 
 
 _MODELS = "SELECT DISTINCT model FROM shapes"
+_OF_EVENTS = (
+    *("predictions", "label_events", "outcomes", "orphans"),
+    *("entity_predictions", "entity_label_events", "attributions", "attributed_events"),
+)
 
 
 @pytest.fixture
@@ -167,6 +171,8 @@ def store(any_store: Store) -> Iterator[Store]:
     if models:
         for model in models:
             any_store.command(f"DROP TABLE IF EXISTS {table_name(model)} SYNC")
+        for table in _OF_EVENTS:  # all of them: the books of a store are of everything in it
+            any_store.command(f"TRUNCATE TABLE {table}")
         for table in ("feature_columns", "shapes"):
             any_store.command(f"DELETE FROM {table} WHERE model IN {{models:Array(String)}}", {"models": models})
 

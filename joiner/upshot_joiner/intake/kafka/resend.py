@@ -53,12 +53,15 @@ def open_letters(consumer: Consumer, timeout_s: float = 60.0) -> list[Message]:
     letters: dict[bytes, Message] = {}
     positions: dict[Any, int] = {}
     ends: dict[Any, int] = {}
+    assigned: set[Any] = set()
     idle_s = 0.0
     while idle_s < timeout_s:
         polled = consumer.poll(0.2)
         for change in polled.changes:
             if change.what == "assigned":
-                ends |= consumer.ends(change.partitions, 30)
+                assigned.update(change.partitions)
+        if assigned - ends.keys():  # asked again where the broker did not say
+            ends |= consumer.ends(assigned - ends.keys(), 30)
         for message in polled.messages:
             positions[message.partition] = message.offset + 1
             key = message.key or b""
@@ -66,7 +69,9 @@ def open_letters(consumer: Consumer, timeout_s: float = 60.0) -> list[Message]:
                 letters.pop(key, None)
             elif key:
                 letters[key] = message
-        if ends and all(positions.get(partition, 0) >= end for partition, end in ends.items() if end):
+        is_at_end = bool(ends) and assigned <= ends.keys()
+        is_at_end = is_at_end and all(positions.get(partition, 0) >= end for partition, end in ends.items() if end)
+        if is_at_end and not polled.changes:  # partitions may be assigned one after the other
             break
         idle_s = 0.0 if polled.messages else idle_s + 0.2
     return sorted(letters.values(), key=lambda letter: letter.timestamp_us or 0)
