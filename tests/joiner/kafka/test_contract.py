@@ -36,7 +36,7 @@ class Reader:
         self.changes += found.changes
         self.messages += found.messages
 
-    def until(self, check: Callable[[], object], timeout_s: float = 30) -> None:
+    def until(self, check: Callable[[], object], timeout_s: float = 150) -> None:
         """Poll until the check is true."""
         eventually(lambda: self.poll() or check(), timeout_s, every_s=0.0)
 
@@ -45,7 +45,7 @@ class Reader:
         return [message.value for message in self.messages]
 
 
-def together(readers: Iterable[Reader], check: Callable[[], object], timeout_s: float = 30) -> None:
+def together(readers: Iterable[Reader], check: Callable[[], object], timeout_s: float = 150) -> None:
     """Members poll at the same time, as processes do, until the check is true."""
     done = threading.Event()
 
