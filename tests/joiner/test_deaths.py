@@ -7,6 +7,7 @@ import itertools
 import random
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -173,7 +174,9 @@ def test_histories_come_true_on_a_server_that_is_killed(own_clickhouse: RunningC
     store = Store.open_server(own_clickhouse.url)
     store.migrate("upshot_joiner.store.schema")
     rng = random.Random(21)
-    killers: list[threading.Thread] = []
+    # One thread for all kills: a server that is started here ends with the thread that started it.
+    executioner = ThreadPoolExecutor(1)
+    kills: list[Future[None]] = []
 
     def kill(after_s: float) -> None:
         time.sleep(after_s)
@@ -181,11 +184,10 @@ def test_histories_come_true_on_a_server_that_is_killed(own_clickhouse: RunningC
         own_clickhouse.start()
 
     def calm(is_calm: bool) -> None:
-        for killer in killers:
-            killer.join()
+        for one in kills:
+            one.result()
         if not is_calm and rng.random() < 0.6:
-            killers.append(threading.Thread(target=kill, args=(rng.uniform(0.0, 0.15),)))
-            killers[-1].start()
+            kills.append(executioner.submit(kill, rng.uniform(0.0, 0.15)))
 
     world = make_world(fresh, 60, n_models=3)
     line, oracle = play(store, world, rng, calm)
@@ -195,7 +197,8 @@ def test_histories_come_true_on_a_server_that_is_killed(own_clickhouse: RunningC
     finally:
         line.close()
         store.close()
-    assert len(killers) >= 2, "too few kills for the run to say anything"
+        executioner.shutdown()
+    assert len(kills) >= 2, "too few kills for the run to say anything"
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
