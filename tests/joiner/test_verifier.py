@@ -157,7 +157,7 @@ def test_what_was_asked_for_is_told(line: Line, fresh: str, verifier: Verifier) 
     """Asked from another thread: it runs, and the sums grow."""
     labelled(line, fresh)
     asked = verifier.ask(fresh)
-    eventually(lambda: verifier.one(asked.id).status == "done", 60)
+    eventually(lambda: verifier.one(asked.id).status == "done", 300)
     told = verifier.told()
     assert (told["rounds"], told["wrong"], told["last"]["id"]) == (1, 0, asked.id)
     assert told["checked"] == sum(told["last"][what]["checked"] for what in ("outcomes", "orphans", "predictions"))
