@@ -93,6 +93,7 @@ def play(
             counted.update(_answered(answer, submit, events, tries=1 if calm is None else 5000))
     be_calm(True)
     now = line.clock.now()
+    assert line.joiner.wait_until_idle(60)
     line.close()
     line = Line.open(store)  # whatever a deaf joiner left is found now
     line.clock.set(now)
