@@ -15,6 +15,7 @@ from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Clock, Stamper
 from upshot_joiner.config import ConfigStore
 from upshot_joiner.intake.committer import Committer
+from upshot_joiner.intake.group import GroupWriter
 from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.processes import Process, Processes, StoreClock, left_since
@@ -66,10 +67,11 @@ class Line:
         joiner = Joiner(store, configs, stamper, changes, entities)
         attributor = Attributor(store, served, entities, configs, stamper, joiner.touched)
         arrivals = Arrivals(store, served, stamper, sharing=processes)
-        committer = Committer(
+        writer = GroupWriter(
             *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
             *(entities, attributor.touched),
         )
+        committer = Committer(store, stamper, activity, writer)
         return cls(
             *(store, clock, processes, served, stamper, configs, activity, changes, entities),
             *(joiner, attributor, arrivals, committer),

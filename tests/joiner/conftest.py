@@ -21,6 +21,7 @@ from upshot_joiner.entity_story import EntityStories
 from upshot_joiner.intake.batch import Answer
 from upshot_joiner.intake.check import check_label, check_prediction, check_report
 from upshot_joiner.intake.committer import Committer
+from upshot_joiner.intake.group import GroupWriter
 from upshot_joiner.join.attributor import Attributor
 from upshot_joiner.join.joiner import Joiner
 from upshot_joiner.line import Line as ServedLine
@@ -72,10 +73,11 @@ class Line(ServedLine):
         attributor = Attributor(store, served, entities, configs, stamper, touched or joiner.touched)
         uptime = [0.0]
         arrivals = Arrivals(store, served, stamper, lambda: uptime[0], max_active)
-        committer = Committer(
+        writer = GroupWriter(
             *(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched),
             *(entities, attributor.touched),
         )
+        committer = Committer(store, stamper, activity, writer)
         committer.start()
         joiner.start()
         attributor.start(committer.run)

@@ -10,16 +10,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from upshot_joiner.activity import Activity
-from upshot_joiner.changes import ChangedHours
 from upshot_joiner.clock import Stamper, to_micros
-from upshot_joiner.config import ConfigStore
 from upshot_joiner.errors import Problem, StoreError, StoreUnavailable
 from upshot_joiner.intake.batch import Answer, Batch, Item
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
@@ -31,9 +29,6 @@ from upshot_joiner.intake.shaped import content_of
 from upshot_joiner.intake.tally import Tally
 from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.entities import EntityTypes
-from upshot_joiner.store.served import ServedTables
-from upshot_joiner.writers.arrivals import Arrivals
 
 _log = logging.getLogger("upshot.intake")
 
@@ -58,26 +53,11 @@ class _Task:
 class Committer:
     """Owns every write of events. ``submit_*`` may be called from any thread; the work happens in one."""
 
-    def __init__(
-        self,
-        store: Store,
-        served: ServedTables,
-        configs: ConfigStore,
-        stamper: Stamper,
-        changes: ChangedHours,
-        activity: Activity,
-        arrivals: Arrivals,
-        touched: Callable[[Iterable[int], datetime], None],
-        entities: EntityTypes,
-        entities_touched: Callable[[Iterable[int], datetime], None],
-    ) -> None:
+    def __init__(self, store: Store, stamper: Stamper, activity: Activity, writer: GroupWriter) -> None:
         self._store = store
         self._stamper = stamper
         self._activity = activity
-        self._writer = GroupWriter(
-            *(store, served, configs, stamper, changes, activity, arrivals, touched),
-            *(entities, entities_touched),
-        )
+        self._writer = writer
         self._queue: queue.SimpleQueue[Batch | _Task | None] = queue.SimpleQueue()
         self._waiting = 0
         self._waiting_lock = threading.Lock()

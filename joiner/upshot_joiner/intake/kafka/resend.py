@@ -64,14 +64,16 @@ def open_letters(consumer: Consumer, timeout_s: float = 60.0) -> list[Message]:
             ends |= consumer.ends(assigned - ends.keys(), 30)
         for message in polled.messages:
             positions[message.partition] = message.offset + 1
+            if message.offset >= ends.get(message.partition, message.offset + 1):
+                continue  # it came after the beginning: another replay's
             key = message.key or b""
             if REPLAYED in message.headers:
                 letters.pop(key, None)
             elif key:
                 letters[key] = message
-        is_at_end = bool(ends) and assigned <= ends.keys()
-        is_at_end = is_at_end and all(positions.get(partition, 0) >= end for partition, end in ends.items() if end)
-        if is_at_end and not polled.changes:  # partitions may be assigned one after the other
+        all_are_known = bool(ends) and assigned <= ends.keys()
+        # Not where something has just been assigned: more may follow.
+        if all_are_known and not polled.changes and all(positions.get(p, 0) >= end for p, end in ends.items() if end):
             break
         idle_s = 0.0 if polled.messages else idle_s + 0.2
     return sorted(letters.values(), key=lambda letter: letter.timestamp_us or 0)
