@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic
 
@@ -81,6 +82,24 @@ class Asked:
     """From the rows, with a bin for each score, instead of from the hourly sums."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Which sums are asked for: of what, in slots of ``window`` from ``start``, told apart by maturity and silence."""
+
+    model: str
+    config: ModelConfig
+    label: str
+    task: Task[Any]
+    start: datetime
+    end: datetime
+    window: timedelta
+    matured_until: datetime
+    silence: Silence
+    version: str | None
+    segment: Segment | None
+    exact: bool
+
+
 class Performance:
     """Answers from the hourly sums; a segment from the rows themselves."""
 
@@ -102,24 +121,13 @@ class Performance:
         segment = parse_segment(asked.segment, self._served.features(model)) if asked.segment else None
         task = task_of(config, rules, exact=asked.exact)
         silence = NEVER if rules.default is None else self._feeds.silences(model).get(label, NEVER)
-        parts = self._parts(
-            model,
-            config,
-            label,
-            task,
-            start,
-            end,
-            window,
-            matured_until,
-            silence,
-            asked.version,
-            segment,
-            exact=asked.exact,
+        question = _Question(
+            *(model, config, label, task, start, end, window, matured_until, silence),
+            *(asked.version, segment, asked.exact),
         )
+        parts = self._parts(question)
         wanted = config.performance.metrics
-        open_parts, estimator = self._estimates(
-            model, config, label, task, start, end, window, matured_until, silence, asked, segment, parts
-        )
+        open_parts, estimator = self._estimates(question, parts)
 
         def say(some: list[_Part[Any]], open_ones: list[OpenPart]) -> dict[str, Any]:
             return self._say(task, some, rules, wanted, open_ones, estimator)
@@ -196,50 +204,35 @@ class Performance:
             start = end - MAX_WINDOWS * window
         return max(start, EPOCH), end, window
 
-    def _parts(
-        self,
-        model: str,
-        config: ModelConfig,
-        label: str,
-        task: Task[Any],
-        start: datetime,
-        end: datetime,
-        window: timedelta,
-        matured_until: datetime,
-        silence: Silence,
-        version: str | None,
-        segment: Segment | None,
-        *,
-        exact: bool,
-    ) -> list[_Part[Any]]:
-        table = self._served.table(model)
+    def _parts(self, of: _Question) -> list[_Part[Any]]:
+        table = self._served.table(of.model)
         if table is None:
             return []
         params: dict[str, object] = {
-            "model": model,
-            "label": label,
-            "setup": rollup.setup(config, label),
-            "start": start,
-            "end": end,
-            "window_s": int(window.total_seconds()),
-            "matured_until": matured_until,
-            **silent.parameters(silence, config.label(label).window),
+            "model": of.model,
+            "label": of.label,
+            "setup": rollup.setup(of.config, of.label),
+            "start": of.start,
+            "end": of.end,
+            "window_s": int(of.window.total_seconds()),
+            "matured_until": of.matured_until,
+            **silent.parameters(of.silence, of.config.label(of.label).window),
         }
         where = ""
-        if version is not None:
+        if of.version is not None:
             where = "AND model_version = {model_version:String}"
-            params["model_version"] = version
-        if segment is None and not exact:
+            params["model_version"] = of.version
+        if of.segment is None and not of.exact:
             hours = _STORED.format(version=where)
         else:
-            if exact:
+            if of.exact:
                 self._few_enough(table, params)
             statement = rollup.hours_statement(
-                config, label, table, _RANGE, None if segment is None else segment.sql, exact=exact
+                *(of.config, of.label, table, _RANGE, None if of.segment is None else of.segment.sql), exact=of.exact
             )
-            params |= statement.params | ({} if segment is None else segment.params)
+            params |= statement.params | ({} if of.segment is None else of.segment.params)
             hours = f"SELECT * FROM ({statement.sql}) WHERE true {where}"
-        sql = _BY_SLOT.format(sums=task.sql, hours=hours, segment="''" if segment is None else "segment")
+        sql = _BY_SLOT.format(sums=of.task.sql, hours=hours, segment="''" if of.segment is None else "segment")
         return [
             _Part(
                 row["segment_value"],
@@ -247,7 +240,7 @@ class Performance:
                 row["slot"],
                 bool(row["is_matured"]),
                 bool(row["is_silent"]),
-                task.read(row),
+                of.task.read(row),
             )
             for row in self._store.arrow(sql, params).to_pylist()
         ]
@@ -307,13 +300,15 @@ class Performance:
         open_parts: Sequence[OpenPart],
         say: Callable[[list[_Part[Any]], list[OpenPart]], dict[str, Any]],
     ) -> list[dict[str, Any]]:
-        by_value: dict[str, list[_Part[Any]]] = {}
-        for part in parts:
-            by_value.setdefault(part.segment, []).append(part)
-        largest = sorted(by_value, key=lambda value: (-sum(part.sums.rows for part in by_value[value]), value))
         return [
-            {"value": value, **say(by_value[value], [one for one in open_parts if one.segment == value])}
-            for value in largest[:MAX_SEGMENTS]
+            {
+                "value": value,
+                **say(
+                    [part for part in parts if part.segment == value],
+                    [one for one in open_parts if one.segment == value],
+                ),
+            }
+            for value in _largest(parts)
         ]
 
     def _gaps(
@@ -321,10 +316,6 @@ class Performance:
     ) -> dict[str, dict[str, Any]]:
         """Of the segments that are listed, each against all other rows that have a segment."""
         usable = [part for part in parts if part.matured and not part.silent]
-        sizes: dict[str, int] = {}
-        for part in parts:
-            sizes[part.segment] = sizes.get(part.segment, 0) + int(part.sums.rows)
-        listed = sorted(sizes, key=lambda value: (-sizes[value], value))[:MAX_SEGMENTS]
         has_default = rules.default is not None
 
         def metrics(some: Iterable[_Part[Any]]) -> Metrics:
@@ -335,56 +326,53 @@ class Performance:
                 metrics(part for part in usable if part.segment == value),
                 metrics(part for part in usable if part.segment != value),
             )
-            for value in listed
+            for value in _largest(parts)
         }
         return gaps(task.name, pairs, wanted)
 
-    def _estimates(
-        self,
-        model: str,
-        config: ModelConfig,
-        label: str,
-        task: Task[Any],
-        start: datetime,
-        end: datetime,
-        window: timedelta,
-        matured_until: datetime,
-        silence: Silence,
-        asked: Asked,
-        segment: Segment | None,
-        parts: Sequence[_Part[Any]],
-    ) -> tuple[list[OpenPart], Estimator | None]:
+    def _estimates(self, of: _Question, parts: Sequence[_Part[Any]]) -> tuple[list[OpenPart], Estimator | None]:
         """The open hours of a binary model and what estimates of them are made from; nothing where no window is open."""
-        if config.task != "binary" or not any(part.sums.rows for part in parts if not part.matured):
+        if of.config.task != "binary" or not any(part.sums.rows for part in parts if not part.matured):
             return [], None
-        rules, now = config.label(label), self._clock.now()
-        common = (matured_until, silence, asked.version)
-        first = max(start, matured_until)
-        hours = self._parts(
-            model, config, label, task, first, end, HOUR, *common, segment, exact=asked.exact
-        )  # fmt: skip
+        rules, now = of.config.label(of.label), self._clock.now()
+        first = max(of.start, of.matured_until)
         open_parts = [
             OpenPart(
-                one.segment, one.version, (first + one.slot * HOUR - start) // window, first + one.slot * HOUR, one.sums
+                *(one.segment, one.version, (first + one.slot * HOUR - of.start) // of.window),
+                *(first + one.slot * HOUR, one.sums),
             )
-            for one in hours
+            for one in self._parts(replace(of, start=first, window=HOUR))
         ]
         history = self._parts(
-            *(model, config, label, task_of(config, rules), max(EPOCH, matured_until - CALIBRATED_ON), matured_until),
-            *(CALIBRATED_ON, *common, None),
-            exact=False,
+            replace(
+                of,
+                task=task_of(of.config, rules),
+                start=max(EPOCH, of.matured_until - CALIBRATED_ON),
+                end=of.matured_until,
+                window=CALIBRATED_ON,
+                segment=None,
+                exact=False,
+            )
         )
         matured: dict[str, list[Any]] = {}
         for one in history:
             if not one.silent:
                 matured.setdefault(one.version, []).append(one.sums)
-        default = None if rules.default is None else rules.default == config.positive
+        default = None if rules.default is None else rules.default == of.config.positive
         return open_parts, Estimator(
             now,
             default,
-            calibrators(((version, task.add(sums)) for version, sums in matured.items()), default),
-            seen_by_class(self._store, model, label, rollup.setup(config, label), rules.window, now),
+            calibrators(((version, of.task.add(sums)) for version, sums in matured.items()), default),
+            seen_by_class(self._store, of.model, of.label, rollup.setup(of.config, of.label), rules.window, now),
         )
+
+
+def _largest(parts: Sequence[_Part[Any]]) -> list[str]:
+    """The segments that are listed, those with the most rows first."""
+    sizes: Counter[str] = Counter()
+    for part in parts:
+        sizes[part.segment] += int(part.sums.rows)
+    return sorted(sizes, key=lambda value: (-sizes[value], value))[:MAX_SEGMENTS]
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:
