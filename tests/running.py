@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 START_TIMEOUT_S = 300
@@ -24,9 +24,7 @@ class RunningServer:
 
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30)
         self._options = options

@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from xml.sax.saxutils import escape
 import httpx
 
 from tests.conftest import require
+from tests.ports import free_ports
 from tests.waiting import eventually
 
 START_TIMEOUT_S = 60
@@ -60,7 +60,7 @@ class RunningClickHouse:
 
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.folder = folder
-        self.port, self.tcp_port = _free_ports(2)
+        self.port, self.tcp_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
@@ -163,11 +163,3 @@ def _cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256((_PACKAGE / "package-lock.json").read_bytes()).hexdigest()
     return Path(home) / f"upshot-tests/clickhouse-{digest[:12]}"
-
-
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(n)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -13,7 +13,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.conftest import require
+from tests.ports import free_ports
 from tests.waiting import eventually
 
 START_TIMEOUT_S = 180
@@ -63,7 +63,7 @@ class RunningKafka:
         properties: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        self.port, self.sasl_port, self.tls_port, controller = _free_ports(4)
+        self.port, self.sasl_port, self.tls_port, controller = free_ports(4)
         self.address = f"127.0.0.1:{self.port}"
         self.sasl_address = f"127.0.0.1:{self.sasl_port}"
         self.tls_address = f"127.0.0.1:{self.tls_port}"
@@ -199,14 +199,6 @@ def fetched() -> Path:
 def _cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / f"upshot-tests/kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
-
-
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(n)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _properties(folder: Path, port: int, sasl_port: int, controller: int, partitions: int) -> dict[str, str]:

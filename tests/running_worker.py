@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
 from tests.waiting import eventually
 
 START_TIMEOUT_S = 90
@@ -22,9 +22,7 @@ class RunningWorker:
 
     def __init__(self, folder: Path, clickhouse: str, kafka: str, *options: str, session_timeout_s: float = 6) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._command = [sys.executable, "-m", "upshot_server", "work", "--clickhouse", clickhouse, "--kafka", kafka]
         self._command += ["--health-port", str(self.port), "--session-timeout", str(session_timeout_s), *options]
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from upshot_joiner.errors import Problem
-from upshot_joiner.intake.kafka.client import KafkaGroupMember, KafkaWriter
+from upshot_joiner.intake.kafka.client import KafkaWriter, messages_until_now
 from upshot_joiner.intake.kafka.contract import DEAD
 from upshot_joiner.intake.kafka.resend import WantedLetters, open_letters, resend
 from upshot_server.client import ServerClient
@@ -54,13 +52,12 @@ def from_dead(
     """All open letters; the counts."""
     wanted = WantedLetters(choice.code, choice.model, choice.kind, _moment(choice.start), _moment(choice.end))
     address = kafka_address(kafka)
-    with contextlib.ExitStack() as opened:
-        reader = KafkaGroupMember(address, password, f"upshot-replay-{secrets.token_hex(6)}", [DEAD])
-        opened.callback(reader.close, 5)
-        letters = open_letters(reader)
-        writer = KafkaWriter(address, password)
-        opened.callback(writer.close, 5)
+    letters = open_letters(messages_until_now(address, password, DEAD))
+    writer = KafkaWriter(address, password)
+    try:
         result = resend(letters, wanted, writer, dry_run=dry_run, progress=progress)
+    finally:
+        writer.close(5)
     return {"found": result.found, "sent": result.sent, "again": result.again, "unfit": dict(result.unfit)}
 
 

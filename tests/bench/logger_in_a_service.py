@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import numpy as np
 
 from tests.bench.logger_sink import SinkProcess, sink_process
 from tests.bench.logger_tools import has_spool
+from tests.ports import free_port
 from tests.waiting import eventually
 
 LIMIT = 1.02
@@ -127,9 +127,7 @@ class Rig:
 @contextlib.contextmanager
 def running() -> Iterator[Rig]:
     """Collector, service and generator for the length of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         sink = stack.enter_context(sink_process())

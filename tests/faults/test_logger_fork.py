@@ -17,6 +17,7 @@ import pytest
 
 from tests.faults.judging import is_empty
 from tests.logger.collector import Collector, eventually
+from tests.ports import free_port
 from upshot.wire import Prediction
 
 
@@ -245,9 +246,7 @@ def app(environ, start_response):
 def test_gunicorn_with_a_preloaded_app(collector: Collector, tmp_path: Path) -> None:
     """F08: the app is imported, and logs, in the master; four workers are forked of it, one is killed, all end by SIGTERM."""
     (tmp_path / "served.py").write_text(APP)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-W", "ignore", "-m", "gunicorn", "--preload", "--workers", "4", "--bind", address]
     with (tmp_path / "log").open("wb") as log:
         master = subprocess.Popen(

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from tests.conftest import require
 from tests.logger.collector import Collector
+from tests.ports import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +61,7 @@ def answer_of(commands: str, folder: Path, environment: dict[str, str]) -> str:
     """Start the server of the first line, on a free port; what the command of the second line prints once it is up."""
     [serve, ask] = commands.strip().split("\n")
     [port] = re.findall(r"--port (\d+)", serve)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = str(probe.getsockname()[1])
+    free = str(free_port())
     with (folder / "served.log").open("wb") as log:
         serving = subprocess.Popen(
             shlex.split(serve.replace(port, free)),

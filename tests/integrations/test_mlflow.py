@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 import upshot
 from tests.integrations.mlflow_models import Doubled, Returned, mlflow, upshot_mlflow
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own, of which there are many
@@ -187,9 +187,7 @@ def test_a_saved_model_logs_by_itself_when_it_is_loaded(registry, tmp_path, coll
 
 def test_a_served_model_logs_by_itself_with_its_name_and_version(registry, collector):
     """``mlflow models serve``, as it is typed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = f"models serve -m models:/served/1 --env-manager local --host 127.0.0.1 --port {port} --workers 1"
     serving = subprocess.Popen(
         [sys.executable, "-m", "mlflow", *command.split()],

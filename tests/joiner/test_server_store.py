@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 
 import pyarrow as pa
 import pytest
 
 from tests.faults.proxy import Proxy
+from tests.ports import free_port
 from tests.running_clickhouse import RunningClickHouse
 from upshot_joiner.errors import StoreError, StoreUnavailable
 from upshot_joiner.store.client import Store
@@ -47,9 +47,7 @@ def test_batches_of_many_threads_do_not_mix(any_store: Store) -> None:
 
 def test_nobody_at_the_address_is_an_error_that_passes_and_tells_no_password() -> None:
     """The caller tries again later; the password stays where it is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(StoreUnavailable) as refused:
         Store.open_server(f"http://writer:secret-word@127.0.0.1:{port}")
     assert "secret-word" not in str(refused.value)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.joiner.kafka.conftest import GROUP, Running, events_of
+from tests.ports import free_port
 from tests.running_kafka import messages as real_messages
 from tests.waiting import eventually
 from upshot.kafka_address import KafkaAddress
 from upshot_joiner.intake.decode import Refused
-from upshot_joiner.intake.kafka.client import KafkaWriter
-from upshot_joiner.intake.kafka.contract import DEAD, PREDICTIONS
+from upshot_joiner.intake.kafka.client import KafkaWriter, messages_until_now
+from upshot_joiner.intake.kafka.contract import PREDICTIONS, KafkaUnavailable, Outgoing
 from upshot_joiner.intake.kafka.letters import letter_of_item
 from upshot_joiner.intake.kafka.resend import WantedLetters, open_letters, resend
 from upshot_joiner.intake.origin import Origin
@@ -31,9 +34,7 @@ def test_dead_letters_are_sent_again_once_and_come_back_when_they_are_refused_ag
     assert len(running.letters()) == len(before) == 2
 
     def replay(dry_run: bool = False, **wanted: str) -> Any:
-        reader = running.broker.member(f"replay-{len(running.letters())}", [DEAD])
-        letters = open_letters(reader, 2)
-        reader.close(1)
+        letters = open_letters(running.letters())
         return resend(letters, WantedLetters(**wanted), running.broker.producer(), dry_run=dry_run)
 
     assert (replay(dry_run=True).found, len(running.letters())) == (2, 2)
@@ -56,8 +57,7 @@ def test_a_letter_whose_cause_is_mended_is_stored(running: Running, fresh: str) 
     )
     running.broker.produce(letter)
     running.work()
-    reader = running.broker.member("replay", [DEAD])
-    assert resend(open_letters(reader, 2), WantedLetters(), running.broker.producer()).sent == 1
+    assert resend(open_letters(running.letters()), WantedLetters(), running.broker.producer()).sent == 1
     running.until_committed()
     assert running.stored(fresh) == [f"{fresh}-5"]
     assert running.broker.committed(GROUP)
@@ -83,3 +83,30 @@ def test_letters_of_a_real_topic_are_sent_to_their_topic_once(kafka: str, fresh:
         if dict(message.headers).get("upshot-entry") == entry.encode()
     ]
     assert [json.loads(message.value)["request_id"] for message in sent] == [f"{fresh}-1"]
+
+
+def test_a_topic_is_read_to_where_it_was(kafka: str, fresh: str) -> None:
+    """More than one fetch of several partitions; a topic that nobody made holds nothing; without a broker there is an error."""
+    address = KafkaAddress.parse("kafka", f"kafka://{kafka}")
+    writer = KafkaWriter(address, "")
+    sent = [
+        writer.send(Outgoing(fresh, b"%d" % number, {"n": str(number)}, str(number % 7).encode()))
+        for number in range(5000)
+    ]
+    for each in sent:
+        each.result(60)
+    read = messages_until_now(address, "", fresh)
+    first = next(read)
+    writer.send(Outgoing(fresh, b"later", {}, b"0")).result(60)
+    writer.close(5)
+    found = [first, *read]
+    assert sorted(int(message.value or b"") for message in found) == list(range(5000))
+    for key in {message.key for message in found}:
+        of_key = [int(message.value or b"") for message in found if message.key == key]
+        assert of_key == sorted(of_key)
+    assert len({message.partition for message in found}) > 1
+    assert list(messages_until_now(address, "", f"{fresh}-none")) == []
+    with pytest.raises(KafkaUnavailable):
+        next(
+            messages_until_now(KafkaAddress.parse("kafka", f"kafka://127.0.0.1:{free_port()}"), "", fresh, timeout_s=2)
+        )

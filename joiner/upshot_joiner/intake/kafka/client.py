@@ -19,7 +19,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -179,6 +180,48 @@ class KafkaGroupMember:
             self._changes.append(change)
 
 
+def messages_until_now(
+    address: KafkaAddress, password: str, topic: str, *, timeout_s: float = 60.0
+) -> Iterator[Message]:
+    """What a topic holds at the first step, partition by partition, in their order; none when there is no such topic.
+
+    Raises KafkaUnavailable when no broker answers, or nothing comes for ``timeout_s`` although there is more. No group is made.
+    """
+    _keep_quiet()
+    with _translated():
+        consumer = KafkaConsumer(
+            **address.options(password),
+            client_id="upshot-reader",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            bootstrap_timeout_ms=int(1000 * min(timeout_s, 10.0)),
+            max_poll_records=MAX_POLL_MESSAGES,
+            fetch_max_bytes=FETCH_MAX_BYTES,
+            reconnect_backoff_max_ms=3000,
+            metrics_enabled=False,
+        )
+    with contextlib.closing(consumer), _translated():
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        if not partitions:
+            return
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        # Read to where the position is, not to what was seen: of what was compacted away nothing comes.
+        ahead = consumer.end_offsets(partitions, timeout_ms=int(1000 * timeout_s))
+        gives_up = time.monotonic() + timeout_s
+        while ahead := {
+            of: end for of, end in ahead.items() if consumer.position(of, timeout_ms=int(1000 * timeout_s)) < end
+        }:
+            found = consumer.poll(timeout_ms=200)
+            if found:
+                gives_up = time.monotonic() + timeout_s
+            elif time.monotonic() > gives_up:
+                raise KafkaUnavailable(f"Kafka gives no more of the topic {topic}, and there is more")
+            for of, records in found.items():
+                end = ahead.get(of, 0)
+                yield from (_message(record) for record in records if record.offset < end)
+
+
 class KafkaWriter:
     """A `contract.Producer` of a real cluster. Finds it at the first message."""
 
@@ -313,24 +356,21 @@ def _keep_quiet() -> None:
 
     While a broker is away the library says so some ten times a second; of each of its lines one a minute is enough.
     """
-    allowed = _may_be_said if logging.getLogger("kafka").level else _SELDOM
     for name in list(logging.root.manager.loggerDict):
         if name == "kafka" or name.startswith("kafka."):
-            logging.getLogger(name).addFilter(allowed)
-
-
-def _may_be_said(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.INFO
+            logging.getLogger(name).addFilter(_SELDOM)
 
 
 class _Seldom(logging.Filter):
-    """Warnings and errors, each at most once in `SAY_AGAIN_S`."""
+    """Warnings and errors, each at most once in `SAY_AGAIN_S`; all from INFO on where the level of ``kafka`` was set."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[tuple[str, object], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if logging.getLogger("kafka").level != logging.NOTSET:
+            return record.levelno >= logging.INFO
         said = (record.name, record.msg)  # the text before its arguments: the library has few
         if record.levelno < logging.WARNING or record.created - self._said.get(said, 0.0) < SAY_AGAIN_S:
             return False

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from upshot.wire import JSON_CONTENT_TYPE
 from upshot_joiner.clock import from_micros
-from upshot_joiner.intake.kafka.contract import DEAD, PREDICTIONS, Consumer, Message, Outgoing, Producer
+from upshot_joiner.intake.kafka.contract import DEAD, PREDICTIONS, Message, Outgoing, Producer
 from upshot_joiner.intake.kafka.opening import TOPICS
 
 REPLAYED = "upshot-replayed"
@@ -48,34 +47,15 @@ class Resent:
     """Of those found, letters of events that were replayed before and refused again."""
 
 
-def open_letters(consumer: Consumer, timeout_s: float = 60.0) -> list[Message]:
-    """The newest letter of every entry that is open, oldest first. ``consumer``: of a group of its own, on that topic."""
+def open_letters(messages: Iterable[Message]) -> list[Message]:
+    """The newest letter of every entry that is open, oldest first. ``messages``: of that topic, each partition's in order."""
     letters: dict[bytes, Message] = {}
-    positions: dict[Any, int] = {}
-    ends: dict[Any, int] = {}
-    assigned: set[Any] = set()
-    idle_s = 0.0
-    while idle_s < timeout_s:
-        polled = consumer.poll(0.2)
-        for change in polled.changes:
-            if change.what == "assigned":
-                assigned.update(change.partitions)
-        if assigned - ends.keys():  # asked again where the broker did not say
-            ends |= consumer.ends(assigned - ends.keys(), 30)
-        for message in polled.messages:
-            positions[message.partition] = message.offset + 1
-            if message.offset >= ends.get(message.partition, message.offset + 1):
-                continue  # it came after the beginning: another replay's
-            key = message.key or b""
-            if REPLAYED in message.headers:
-                letters.pop(key, None)
-            elif key:
-                letters[key] = message
-        all_are_known = bool(ends) and assigned <= ends.keys()
-        # Not where something has just been assigned: more may follow.
-        if all_are_known and not polled.changes and all(positions.get(p, 0) >= end for p, end in ends.items() if end):
-            break
-        idle_s = 0.0 if polled.messages else idle_s + 0.2
+    for message in messages:
+        key = message.key or b""
+        if REPLAYED in message.headers:
+            letters.pop(key, None)
+        elif key:
+            letters[key] = message
     return sorted(letters.values(), key=lambda letter: letter.timestamp_us or 0)
 
 
