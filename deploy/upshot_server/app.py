@@ -31,6 +31,7 @@ from upshot_server.routes import (
     monitoring,
     pulls,
     replay,
+    row_skew,
     verify,
     waiting,
     writers,
@@ -60,6 +61,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(pulls.router(parts.pulls))
     app.include_router(cloudevents.router(parts.pairing))
     app.include_router(monitoring.router(parts.monitor))
+    app.include_router(row_skew.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))
     app.include_router(waiting.router(parts))
     app.include_router(feeds.router(parts))

@@ -19,6 +19,7 @@ from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.commands.labels import labels
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
+from upshot_server.commands.skew_rows import skew
 from upshot_server.feeds_command import feed
 from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
@@ -35,6 +36,7 @@ app.add_typer(references, name="reference")
 labels.command("feed")(feed)
 app.add_typer(hooks, name="hooks")
 app.add_typer(labels, name="labels")
+app.add_typer(skew, name="skew")
 
 _out = Console()
 _err = Console(stderr=True)

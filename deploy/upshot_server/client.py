@@ -37,8 +37,14 @@ class ServerClient:
         """POST a JSON document, get one back."""
         return self._answer("POST", path, json=dict(content))
 
-    def upload(self, path: str, file: Path, params: Mapping[str, str | None]) -> dict[str, Any]:
-        """POST a Parquet file as the body."""
+    def upload(
+        self,
+        path: str,
+        file: Path,
+        params: Mapping[str, Any],
+        media_type: str = "application/vnd.apache.parquet",
+    ) -> dict[str, Any]:
+        """POST a file as the body; parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
         with file.open("rb") as body:
             return self._answer(
@@ -46,7 +52,7 @@ class ServerClient:
                 path,
                 content=body,
                 params=given,
-                headers={"Content-Type": "application/vnd.apache.parquet"},
+                headers={"Content-Type": media_type},
             )
 
     def _answer(self, method: str, path: str, **kwargs: Any) -> dict[str, Any]:

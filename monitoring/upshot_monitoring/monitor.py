@@ -32,6 +32,10 @@ from upshot_monitoring.profiles.roller import Roller
 from upshot_monitoring.profiles.scales import Scales
 from upshot_monitoring.reports.prepare import Preparation
 from upshot_monitoring.reports.reports import Reports
+from upshot_monitoring.row_skew.jobs import RowSkews
+from upshot_monitoring.row_skew.rule import read_rule
+from upshot_monitoring.row_skew.served_rows import served_rows
+from upshot_monitoring.row_skew.table import Form
 
 REPORT_CHUNKS = 50
 """How much of a backlog of roll-ups a report waits for."""
@@ -86,6 +90,7 @@ class Monitor:
             return preparation.prepare(model, request, folder)
 
         self._reports = Reports(store, clock, data_dir / "reports", prepare, owner=owner)
+        self._row_skews = RowSkews(store, served, clock, data_dir / "row_skews", owner=owner)
         self._health: dict[str, tuple[float, dict[str, Any]]] = {}
         self._health_lock = threading.Lock()
 
@@ -95,12 +100,14 @@ class Monitor:
         self._roller.start()
         self._kept.start()
         self._reports.start()
+        self._row_skews.start()
         self._estimates.start()
 
     def stop(self) -> None:
         """Stop both; nothing that is stored is lost, what is not rolled up is found again at the next start."""
         self._kept.stop()
         self._estimates.stop()
+        self._row_skews.stop()
         self._reports.stop()
         self._roller.stop()
 
@@ -225,6 +232,35 @@ class Monitor:
     def report_html(self, report_id: str) -> Path:
         """The page of one report; never to be shown with the rights of our own pages."""
         return self._reports.html(report_id)
+
+    def served_rows(
+        self, model: str, *, start: datetime | None, end: datetime | None, version: str | None, limit: int, after: str
+    ) -> dict[str, Any]:
+        """A page of what a model served: who each row was about, and when."""
+        self._known(model)
+        return served_rows(
+            self._store, self._served, model, start=start, end=end, version=version, limit=limit, after=after
+        )
+
+    def check_row_skew(self, model: str, request: dict[str, Any]) -> None:
+        """Raise what :meth:`make_row_skew` would, as far as it can be known before the table is here."""
+        self._known(model)
+        read_rule(request)
+        self._row_skews.check()
+
+    def make_row_skew(self, model: str, file: Path, form: Form, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a comparison of a table of recomputed values with what was served."""
+        self._known(model)
+        return self._row_skews.submit(model, file, form, request)
+
+    def row_skews(self, model: str) -> list[dict[str, Any]]:
+        """The comparisons of a model, newest first."""
+        self._known(model)
+        return self._row_skews.list(model)
+
+    def row_skew(self, id_: str) -> dict[str, Any]:
+        """One comparison."""
+        return self._row_skews.get(id_)
 
     def health(self, model: str) -> dict[str, Any]:
         """``status``: ok, warning (with ``reasons``) or unknown; at most 15 seconds old, and never an error."""

@@ -223,6 +223,25 @@ def test_a_report_is_made_on_demand_and_opens_without_rights(filled: RunningServ
     shown.clean(filled.url)
 
 
+def test_recomputed_values_that_differ_are_shown_with_an_example(filled: RunningServer, open_page: OpenPage) -> None:
+    """The newest comparison, feature by feature, the one that differs most first, with a way to the request."""
+    shown = model_page(filled, open_page)
+    shown.says("#row-skew", "no recomputed values were compared")
+    lines = "request_id,amount,<b>new</b>\n" + "".join(f"r-{i},-1,{i}\n" for i in range(20)) + "nobody,1,1\n"
+    sent = filled.http.post(
+        f"/v1/models/{HARMLESS}/row-skews?version=1", content=lines, headers={"content-type": "text/csv"}
+    )
+    assert sent.status_code == 202, sent.text
+    eventually(lambda: filled.http.get(f"/v1/row-skews/{sent.json()['id']}").json()["status"] == "done")
+    shown.page.reload()
+    shown.says("#row-skew", "20 rows compared · 1 not served")
+    shown.says("#row-skew tbody tr:has-text('<b>new</b>')", "differs")
+    shown.says("#row-skew tbody tr:has-text('amount')", "recomputed -1")
+    shown.page.locator("#row-skew tbody a").first.click()
+    shown.says("h1", "r-")
+    shown.clean(filled.url)
+
+
 def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_page: OpenPage) -> None:
     shown = model_page(filled, open_page)
     eventually(lambda: any(digit.isdigit() for digit in shown.text(".figure-value")))

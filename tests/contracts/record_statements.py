@@ -6,6 +6,8 @@ routes of the OpenAPI document that were not used (with success, so that their s
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 import time
@@ -212,6 +214,7 @@ def main(folder: Path, canary: str) -> None:
         assert http.put(path, json=config | {"positive": "other"}).status_code == 200
         refused_and_waiting(http, canary)
         verified(http, canary)
+        rows_compared(http, path, canary)
         report = http.post(f"{path}/reports", json={"version": canary}).json()["id"]
         until(lambda: http.get(f"/v1/reports/{report}").json()["status"] not in ("queued", "running"))
         assert http.get(f"/v1/reports/{report}/html").status_code == 200, http.get(f"/v1/reports/{report}").text
@@ -246,6 +249,28 @@ def refused_and_waiting(http: TestClient, canary: str) -> None:
     until(lambda: http.get("/v1/orphans", params=asked).json()["orphans"])
     page = http.get("/v1/orphans", params=asked).json()
     assert http.get("/v1/orphans", params=asked | {"cursor": page.get("next") or canary}).status_code < 500
+
+
+def rows_compared(http: TestClient, path: str, canary: str) -> None:
+    """Recomputed values under hostile names, of rows that were served and of one that was not."""
+    page = http.get(f"{path}/served", params={"version": canary, "limit": "100"}).json()
+    assert len(page["rows"]) == 100
+    assert http.get(f"{path}/served", params={"cursor": page["next"]}).status_code == 200
+    out = io.StringIO()
+    lines = csv.writer(out)
+    lines.writerow(["request_id", "item_id", "model_version", canary, f"{canary}-text", f"{canary}-other"])
+    lines.writerows([row["request_id"], row["item_id"], canary, "0.5", canary, canary] for row in page["rows"])
+    lines.writerow([f"{canary}-nobody", canary, canary, "0.5", canary, canary])
+    given = {"tolerance": f"{canary}=0.1,0.1", "version": canary}
+    made = http.post(f"{path}/row-skews", content=out.getvalue(), params=given, headers={"content-type": "text/csv"})
+    assert made.status_code == 202, made.text
+    address = f"/v1/row-skews/{made.json()['id']}"
+    until(lambda: http.get(address).json()["status"] not in ("queued", "running"))
+    found = http.get(address).json()
+    assert found["status"] == "done", found
+    assert found["result"]["rows"]["compared"] == 100
+    assert found["result"]["rows"]["not_served"] == 1
+    assert http.get(f"{path}/row-skews").status_code == 200
 
 
 def verified(http: TestClient, canary: str) -> None:

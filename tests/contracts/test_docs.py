@@ -46,6 +46,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         monitoring,
         pulls,
         replay,
+        row_skew,
         verify,
         waiting,
         writers,
@@ -63,6 +64,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         replay,
         models,
         monitoring,
+        row_skew,
         exports,
         feeds,
         health,
@@ -74,6 +76,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
                 re.sub(r"\{(\w+):path\}", r"{\1}", path)
                 .replace("{export_id}", "{id}")
                 .replace("{report_id}", "{id}")
+                .replace("{row_skew_id}", "{id}")
                 .replace("{round_id}", "{id}")
             )
             served |= {(method, path) for method in route.methods}

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from anyio import open_file, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +21,7 @@ from upshot_monitoring.policy.answers import Asked as PolicyAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
 from upshot_server.routes.answers import json_answer
 from upshot_server.routes.moments import Moment, Version, duration, moment
+from upshot_server.routes.received import receive
 
 Baseline = Literal["reference", "previous", "last_week"]
 Exact = Annotated[
@@ -170,7 +171,7 @@ def router(monitor: Monitor) -> APIRouter:
             raise Problem(422, "invalid_model", "A model's name has 1 to 512 characters.")
         with tempfile.TemporaryDirectory(prefix="upshot-reference-") as folder:
             file = Path(folder) / "reference.parquet"
-            await _receive(request, file)
+            await receive(request, file, MAX_BYTES)
             added = await to_thread.run_sync(monitor.add_reference, model, file, model_version)
         return json_answer(added, 201)
 
@@ -198,17 +199,6 @@ def router(monitor: Monitor) -> APIRouter:
         return FileResponse(monitor.report_html(report_id), media_type="text/html", headers=REPORT_HEADERS)
 
     return routes
-
-
-async def _receive(request: Request, file: Path) -> None:
-    """Write the body to a file; never more than allowed, and never all of it in memory."""
-    size = 0
-    async with await open_file(file, "wb") as out:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BYTES:
-                raise Problem(413, "too_large", f"A reference has at most {MAX_BYTES // 1024**2} MB.")
-            await out.write(chunk)
 
 
 def _asked(

@@ -12,6 +12,7 @@ import * as funnel from "./panels/funnel.js";
 import * as labels from "./panels/labels.js";
 import * as performance_ from "./panels/performance.js";
 import * as reports from "./panels/reports.js";
+import * as rowSkew from "./panels/row-skew.js";
 import * as traffic from "./panels/traffic.js";
 import * as versions from "./panels/versions.js";
 
@@ -130,6 +131,7 @@ for (const [id, panel] of Object.entries({
   performance: performance_,
   versions,
   drift,
+  "row-skew": rowSkew,
   traffic,
   funnel,
   labels,
