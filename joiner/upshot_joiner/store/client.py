@@ -111,8 +111,8 @@ class Store:
     def migrate(self, package: str) -> list[str]:
         """Apply the numbered ``.sql`` files of a package that were not applied yet; returns their names.
 
-        Statements are separated by a semicolon at the end of a line and must be safe to run twice (``IF NOT EXISTS``): a crash
-        between a file's last statement and its entry here runs the file again.
+        Statements are separated by a semicolon at the end of a line and must be safe to run twice (``IF NOT EXISTS``): after
+        a crash on the way all of them run again.
         """
         self.command(
             "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now()) "
@@ -128,8 +128,8 @@ class Store:
             for statement in re.split(r";\s*\n", file.read_text("utf-8")):
                 if re.sub(r"--[^\n]*", "", statement).strip().rstrip(";"):
                     self.command(statement.strip().rstrip(";"))
-            self.insert("schema_migrations", pa.table({"name": [name]}))
             applied.append(name)
+        self.insert("schema_migrations", pa.table({"name": pa.array(applied, pa.string())}))
         return applied
 
     def close(self) -> None:

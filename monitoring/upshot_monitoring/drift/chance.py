@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import gammaln, ndtr, ndtri
 
 from upshot_monitoring.drift.cells import Cells, Pooled
 from upshot_monitoring.drift.registry import Method
@@ -75,6 +74,8 @@ def upper_tail(draws: Floats, seen: float, deviation: float) -> float:
     # The upper quarter, without the few largest: those say more about these draws than about the tail.
     ranks = np.arange(LEFT_OUT, max(LEFT_OUT, len(draws) // 4) + 1)
     falling = np.sort(draws)[::-1][ranks - 1]
+    from scipy.special import ndtr, ndtri  # here: its import takes 0.3 s
+
     far = ndtri(1 - ranks / (len(draws) + 1))
     deviation = max(deviation, float(((falling - median) / far).max()), 1e-300)
     tail = float(ndtr(-(seen - median) / deviation))
@@ -126,5 +127,7 @@ def chance_of_share(then: int, then_rows: int, now: int, now_rows: int) -> float
 
 def _log_choose(n: int, k: Floats) -> Floats:
     with np.errstate(invalid="ignore"):
+        from scipy.special import gammaln  # here: its import takes 0.3 s
+
         logs: Floats = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
     return np.where((k < 0) | (k > n), -np.inf, logs)

@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import rel_entr
 
 from upshot_monitoring.drift.cells import Cells, bins, chance_per_row
 from upshot_monitoring.profiles.profile import Floats, Profile
@@ -40,6 +39,8 @@ def formula(cells: Cells) -> Floats:
     """The distance of these cells."""
     p, q = cells.shares
     middle = (p + q) / 2
+    from scipy.special import rel_entr  # here: its import takes 0.3 s
+
     divergence = (rel_entr(p, middle).sum(axis=-1) + rel_entr(q, middle).sum(axis=-1)) / 2
     distance: Floats = np.sqrt(np.maximum(0.0, divergence))
     return distance
