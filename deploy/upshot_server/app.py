@@ -20,6 +20,7 @@ from upshot_server.interpreter import tune_interpreter
 from upshot_server.origin import SameOriginMiddleware
 from upshot_server.parts import Parts
 from upshot_server.routes import (
+    alerts,
     cloudevents,
     dashboard,
     exports,
@@ -65,6 +66,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(exports.router(parts.exporter))
     app.include_router(waiting.router(parts))
     app.include_router(feeds.router(parts))
+    app.include_router(alerts.router(parts))
     app.include_router(models.router(parts))
     app.include_router(health.router(parts))
     app.include_router(verify.router(parts))

@@ -17,6 +17,7 @@ from upshot import __version__
 from upshot.errors import ConfigurationError
 from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
+from upshot_server.commands.alerts import alerts, check
 from upshot_server.commands.labels import labels
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
 from upshot_server.commands.skew_rows import skew
@@ -34,6 +35,8 @@ app = typer.Typer(
 references = typer.Typer(help="What serving is compared with.", no_args_is_help=True)
 app.add_typer(references, name="reference")
 labels.command("feed")(feed)
+app.command("check")(check)
+app.add_typer(alerts, name="alerts")
 app.add_typer(hooks, name="hooks")
 app.add_typer(labels, name="labels")
 app.add_typer(skew, name="skew")

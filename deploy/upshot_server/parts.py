@@ -40,8 +40,12 @@ from upshot_joiner.store.sharded import open_scaled_out
 from upshot_joiner.story import Stories
 from upshot_joiner.verify.verifier import Verifier
 from upshot_joiner.writers.answers import WriterAnswers
+from upshot_monitoring.alerts.alerts import Alerts
+from upshot_monitoring.alerts.readings import Answers
+from upshot_monitoring.alerts.settings import read_alerting
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance import catalogue as metrics
+from upshot_monitoring.profiles import rolled
 from upshot_server.collector import open_receiver
 from upshot_server.settings import Settings
 
@@ -79,6 +83,7 @@ class Parts:
     verifier: Verifier
     conservation: Conservation
     monitor: Monitor
+    alerts: Alerts
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Parts:
@@ -87,6 +92,7 @@ class Parts:
         Where the store is shared with other processes, time is the store's: ``clock`` is that of an embedded store.
         """
         configured = read_config_file(settings.config_file) if settings.config_file is not None else ConfigFile({}, {})
+        alerting = read_alerting(configured.alerting)
         label_access = LabelAccess(
             clock,
             [secret.get_secret_value() for secret in settings.label_secrets],
@@ -153,6 +159,29 @@ class Parts:
                 owner=owner,
                 wait_for_others=processes.wait_until_stored if processes else lambda _: None,
             )
+            # monitor → alerts
+            alerts = Alerts(
+                store,
+                configs,
+                Answers(
+                    drift=monitor.drift,
+                    skew=monitor.skew,
+                    performance=monitor.performance,
+                    served_hours=partial(rolled.served_hours, store),
+                    primary_label=lambda model: configs.get(model).primary(rolled.seen_labels(store, model)),
+                    silences=records.silences,
+                    traffic=lambda model: {
+                        version: (served.last_seen, served.by_hour)
+                        for version, served in activity.versions(model).items()
+                    },
+                    lag=partial(_lag, line, monitor, label_hours),
+                    writers=lambda model: writers.all(None, model, 1)["totals"],
+                ),
+                clock,
+                alerting,
+                os.environ,
+                processes,
+            )
             # store ⇄ what follows from it
             verifier = Verifier(store, served, configs, joiner, committer, changes, clock, settings.verify_every_s)
             conservation = Conservation(store, served, committer, joiner, writers)
@@ -183,6 +212,7 @@ class Parts:
             verifier,
             conservation,
             monitor,
+            alerts,
         )
         line.start()
         remembered.start()
@@ -197,10 +227,12 @@ class Parts:
             parts.configure(model, config)
         for source, hook in configured.hooks.items():
             hooks.configure(source, hook)
+        alerts.start()  # last: what a file has just configured is what it looks at
         return parts
 
     def close(self) -> None:
         """Stop every part, the sources first, and close the store."""
+        self.alerts.stop()
         self.verifier.close()
         self.exporter.close()
         self.feed_watch.close()
@@ -226,6 +258,7 @@ class Parts:
         if not model or len(model) > MAX_MODEL_NAME:
             raise Problem(422, "invalid_model_name", f"A model's name has 1 to {MAX_MODEL_NAME} characters.")
         metrics.check(config)
+        self.alerts.check(config)
         before = self.line.configs.get(model)
         # Between two groups of the writer, so that no group is scored by one configuration and folded by another.
         changed = self.line.committer.run(lambda: self._put_in_force(model, before, config)).result()
@@ -235,15 +268,11 @@ class Parts:
         if changed:
             self.label_hours.configured(model)
             self.monitor.configured(model)
+            self.alerts.configured()
 
     def lag(self) -> dict[str, Any]:
         """How far each step is behind: events that wait to be stored, requests that wait to be joined, hours to roll up."""
-        return {
-            "intake": {"waiting": self.line.committer.waiting},
-            "join": self.line.joiner.lag.answer(),
-            "roll_ups": {"profiles": self.monitor.behind, "labels": self.label_hours.behind},
-            "processes": self.line.processes.told() if self.line.processes else [],
-        }
+        return _lag(self.line, self.monitor, self.label_hours)
 
     def not_ready(self) -> list[str]:
         """Why this server should not be sent traffic; empty when it should."""
@@ -271,6 +300,15 @@ def open_store(settings: Settings) -> Store:
     """The store that the settings name."""
     urls = settings.clickhouse_urls
     return open_scaled_out(urls, settings.cluster) if urls else Store.open_embedded(settings.data_dir)
+
+
+def _lag(line: Line, monitor: Monitor, label_hours: LabelHours) -> dict[str, Any]:
+    return {
+        "intake": {"waiting": line.committer.waiting},
+        "join": line.joiner.lag.answer(),
+        "roll_ups": {"profiles": monitor.behind, "labels": label_hours.behind},
+        "processes": line.processes.told() if line.processes else [],
+    }
 
 
 def _barrier(attributor: Attributor, committer: Committer) -> Future[datetime]:

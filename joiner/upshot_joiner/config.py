@@ -50,6 +50,7 @@ def format_duration(value: timedelta) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration, when_used="json")]
+PatientDuration = Annotated[Duration, pydantic.Field(ge=timedelta(0), le=timedelta(days=400))]
 PositiveDuration = Annotated[Duration, pydantic.Field(gt=timedelta(0), le=timedelta(days=3650))]
 
 
@@ -122,10 +123,28 @@ class PerformanceConfig(_Section):
 
 
 class AlertConfig(_Section):
-    """One alert rule: kept and shown; alerts are not sent yet."""
+    """One alert rule; see ``upshot_monitoring/alerts``, which also understands ``when`` and ``until``."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
 
     when: str
     to: list[str] = []
+    """Channels of the server's settings; none: the rule is only shown."""
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=200)] | None = None
+    """What the rule is called; its text, where it has no name."""
+    severity: Literal["info", "warning", "critical"] = "warning"
+    for_: PatientDuration = pydantic.Field(default=timedelta(0), alias="for")
+    """It fires once it held for so long."""
+    keep_for: PatientDuration = timedelta(0)
+    """It resolves once it did not hold for so long."""
+    until: Annotated[str, pydantic.Field(min_length=1, max_length=1000)] | None = None
+    """What it takes to resolve; none: that ``when`` does not hold any more."""
+    min_rows: Annotated[int, pydantic.Field(ge=0, le=10**12)] | None = None
+    """Below so many rows a value is not known; none: the default of the alerts."""
+    repeat: PatientDuration | None = None
+    """Tell again after so long, while it fires; none: as the server's settings say, 0: never."""
+    unknown_after: PatientDuration = timedelta(0)
+    """Tell when nothing could be said for so long; 0: never."""
 
 
 class ExportConfig(_Section):
@@ -190,20 +209,27 @@ class ConfigFile:
     models: dict[str, ModelConfig]
     hooks: dict[str, Any]
     """Sources of webhooks, not checked yet (see ``intake/webhooks/source.py``)."""
+    alerting: Any = None
+    """How alerts leave the server, not checked yet (see ``upshot_monitoring/alerts/settings.py``)."""
 
 
 def read_config_file(path: Path) -> ConfigFile:
-    """The ``models:`` and ``hooks:`` sections of a YAML file; it needs one of them."""
+    """The ``models:``, ``hooks:`` and ``alerting:`` sections of a YAML file; it needs one of them."""
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise Problem(422, "invalid_config", f"The configuration file cannot be read: {path.name}.") from error
-    sections = {name: raw[name] for name in ("models", "hooks") if name in raw} if isinstance(raw, dict) else {}
+    sections = (
+        {name: raw[name] for name in ("models", "hooks", "alerting") if name in raw} if isinstance(raw, dict) else {}
+    )
     if not sections or not all(isinstance(section, dict) for section in sections.values()):
-        raise Problem(422, "invalid_config", "The configuration file needs a `models:` or a `hooks:` section.")
+        raise Problem(
+            422, "invalid_config", "The configuration file needs a section: `models:`, `hooks:` or `alerting:`."
+        )
     return ConfigFile(
         {str(name): read_config(config) for name, config in sections.get("models", {}).items()},
         {str(name): config for name, config in sections.get("hooks", {}).items()},
+        sections.get("alerting"),
     )
 
 

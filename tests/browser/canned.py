@@ -430,6 +430,7 @@ def flights() -> Answers:
                         "first_seen": iso(START),
                         "last_seen": iso(NOW),
                         "health": {"status": "warning", "reasons": ["3 of 11 features drift"]},
+                        "alerts": [{"rule": "summer", "severity": "critical", "since": iso(NOW - timedelta(hours=5))}],
                     },
                     {
                         "model": "fraud",
@@ -442,10 +443,13 @@ def flights() -> Answers:
                 ]
             },
         ),
+        f"{base}/alerts": (200, {"model": "flights", "evaluated_at": iso(NOW), "rules": alert_rules()}),
         base: (
             200,
             {
                 "model": "flights",
+                "health": {"status": "warning", "reasons": ["3 of 11 features drift"]},
+                "alerts": [{"rule": "summer", "severity": "critical", "since": iso(NOW - timedelta(hours=5))}],
                 "config": {"task": "binary", "primary_label": "late"},
                 "predictions": 114_212,
                 "versions": versions,
@@ -503,6 +507,42 @@ HOSTILE = [
 ]
 
 
+def alert_rule(rule: str, when: str, state: str, value: float | None, **more: Any) -> dict[str, Any]:
+    sent = {"id": "msg_1", "channel": "ops", "kind": "firing", "status": "sent", "error": None}
+    return {
+        "model": "flights",
+        "rule": rule,
+        "when": when,
+        "severity": "critical",
+        "to": ["ops"],
+        "state": state,
+        "since": iso(NOW - timedelta(hours=5)),
+        "value": value,
+        "threshold": 0.3,
+        "reason": None,
+        "columns": [],
+        "muted_until": None,
+        "comparisons": [{"name": when.split(" ")[0], "value": value, "rows": 420, "operator": ">", "threshold": 0.3}],
+        "deliveries": [sent] if state == "firing" else [],
+        **more,
+    }
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    drifted = ["temperature", "humidity", "destination"]
+    return [
+        alert_rule("labels.coverage < 0.9", "labels.coverage < 0.9", "ok", 0.9712, severity="warning"),
+        alert_rule("summer", "drift.share > 0.2", "firing", 0.3, columns=drifted),
+        alert_rule(
+            "performance.roc_auc.high < 0.7",
+            "performance.roc_auc.high < 0.7",
+            "unknown",
+            None,
+            reason="too few rows: 41, 100 needed",
+        ),
+    ]
+
+
 def hostile() -> Answers:
     """The same model with payloads for its name, its versions, features, categories, label, sources and values."""
     model = HOSTILE[2] + "/" + HOSTILE[11]
@@ -513,6 +553,7 @@ def hostile() -> Answers:
         if path == "/v1/models":
             item = {**answer["models"][0], "model": model, "versions": [one, two]}
             item["health"] = {"status": HOSTILE[3], "reasons": HOSTILE}
+            item["alerts"] = [{"rule": name, "severity": name, "since": iso(NOW)} for name in HOSTILE]
             others = [{**item, "model": name} for name in HOSTILE]
             answers[path] = (status, {"models": [item, *others]})
         elif path == "/v1/models/flights":
@@ -521,7 +562,14 @@ def hostile() -> Answers:
             config = {"task": HOSTILE[2], "primary_label": HOSTILE[3]}
             health = {"status": HOSTILE[3], "reasons": HOSTILE}
             changed = {"model": model, "versions": versions, "references": references, "config": config}
-            answers[base] = (status, {**answer, **changed, "health": health})
+            alerts = [{"rule": name, "severity": name, "since": iso(NOW)} for name in HOSTILE]
+            answers[base] = (status, {**answer, **changed, "health": health, "alerts": alerts})
+        elif path.endswith("/alerts"):
+            rules = [
+                alert_rule(name, name, "firing", 0.4, severity=name, columns=[name], to=[name]) for name in HOSTILE
+            ]
+            rules += [alert_rule(f"{name} ", name, "unknown", None, reason=name) for name in HOSTILE]
+            answers[f"{base}/alerts"] = (status, {**answer, "rules": rules})
         elif path.endswith("/labels"):
             answers[f"{base}/labels"] = (status, labels(HOSTILE[2]))
         elif path.endswith("/traffic") and "flights" in path:

@@ -78,7 +78,8 @@ def main(folder: Path, canary: str) -> None:
     """Use everything once, with the canary wherever a request can put a text."""
     for name in ("query", "arrow", "command", "insert"):
         record(name)
-    app = Recorder(create_app(Parts.open(Settings(data_dir=folder), SystemClock())))
+    settings = Settings(data_dir=folder, config_file=channels(folder))
+    app = Recorder(create_app(Parts.open(settings, SystemClock())))
     with TestClient(app, base_url="http://127.0.0.1") as http:
         config = {
             "labels": {canary: {"window": "1m", "default": canary, "source_priority": [canary]}},
@@ -86,6 +87,7 @@ def main(folder: Path, canary: str) -> None:
             "positive": canary,
             "segments": [f"features.{canary}", f"tags.{canary}"],
             "drift": {"features": {canary: {"threshold": 0.2}}},
+            "alerts": rules_about(canary),
         }
         assert http.put(f"/v1/models/{canary}", json=config).status_code == 200
         start = datetime.now(UTC) - timedelta(days=3)
@@ -212,6 +214,7 @@ def main(folder: Path, canary: str) -> None:
         assert http.get(f"{path}/skew").status_code == 200
         assert http.get(f"{path}/references").status_code == 200
         assert http.put(path, json=config | {"positive": "other"}).status_code == 200
+        alerted(http, path, canary)
         refused_and_waiting(http, canary)
         verified(http, canary)
         rows_compared(http, path, canary)
@@ -223,6 +226,44 @@ def main(folder: Path, canary: str) -> None:
             assert http.get(question).status_code == 200
     bad = [sql for sql in seen if canary in sql]
     print(json.dumps({"statements": len(seen), "bad": bad, "unused": app.unused()}))
+
+
+def channels(folder: Path) -> Path:
+    """A configuration file with a channel that leads nowhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "alerting.yaml"
+    file.write_text(
+        "alerting: {every: 1s, channels: {nowhere: {kind: webhook, url: {env: NO_URL}, secrets: [{env: NO_SECRET}]}}}\n"
+    )
+    return file
+
+
+def rules_about(canary: str) -> list[dict[str, Any]]:
+    """Rules with the canary in every text that a rule has."""
+    text = json.dumps(canary)
+    asked = (
+        f"drift.statistic[feature={text}, version={text}] > 0", f"drift.share[version={text}] > 0", "drift.share > 0",
+        f'drift.verdict[role=label, feature={text}, baseline="previous"] == drift', f"skew.p_value[feature={text}] < 1",
+        f"labels.coverage[label={text}, version={text}] < 2", f"labels.silence[label={text}] > 0",
+        f"labels.coverage[segment={json.dumps(f'features.{canary}={canary}')}] < 2",
+        f"labels.base_rate[segment={json.dumps(f'tags.{canary}={canary}')}] < 2",
+        f"traffic.predictions[version={text}] >= 0", "writers.unexplained >= 0", "lag.join >= 0",
+    )  # fmt: skip
+    named = {"name": canary, "when": "traffic.silence >= 0", "to": ["nowhere"]}
+    return [named, *({"when": one, "to": ["nowhere"], "min_rows": 0} for one in asked)]
+
+
+def alerted(http: TestClient, path: str, canary: str) -> None:
+    """Rules that fire and are muted, and a channel that does not work."""
+    until(lambda: any(one["deliveries"] for one in http.get(f"{path}/alerts").json()["rules"] if one["rule"] == canary))
+    assert http.post(f"{path}/alerts/check", json={}).json()["verdict"] == "fires"
+    when = f"drift.share[version={json.dumps(canary)}] > 0"
+    assert http.post(f"{path}/alerts/check", json={"rules": [when]}).status_code == 200
+    muted = {"rule": canary, "for": "1h", "reason": canary}
+    assert http.post(f"{path}/alerts/mute", json=muted).json()["muted_until"]
+    assert http.post("/v1/alerts/test", json={"channel": "nowhere"}).json()["error"] == "secret_missing"
+    assert http.post("/v1/alerts/test", json={"channel": canary}).status_code == 404
+    assert http.get("/v1/alerts").json()["firing"] > 0
 
 
 def refused_and_waiting(http: TestClient, canary: str) -> None:

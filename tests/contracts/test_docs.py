@@ -36,6 +36,7 @@ def test_every_promise_names_tests_that_exist() -> None:
 def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
     """docs/api.md lists exactly the routes of the API."""
     from upshot_server.routes import (
+        alerts,
         cloudevents,
         exports,
         feeds,
@@ -67,6 +68,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         row_skew,
         exports,
         feeds,
+        alerts,
         health,
         verify,
     ):

@@ -18,6 +18,7 @@ ORDER = list(FOLDERS)
 """Each package may import those before it."""
 
 BORDERS = {
+    "apprise": {"monitoring/upshot_monitoring/alerts/channels/services.py"},
     "clickhouse_connect": {"joiner/upshot_joiner/store/driver.py"},
     "chdb": set(),
     "kafka": {"logger/upshot/delivery/transport/kafka.py", "joiner/upshot_joiner/intake/kafka/client.py"},

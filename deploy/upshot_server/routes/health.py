@@ -42,6 +42,7 @@ def router(parts: Parts) -> APIRouter:
                 "writer_failing": parts.line.committer.failing or None,
                 "verifier": parts.verifier.told(),
                 "lag": parts.lag(),
+                "alerts": parts.alerts.answers.status(),
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,8 @@ def router(parts: Parts) -> APIRouter:
     @routes.get("/v1/models", tags=["models"], summary="All models")
     def get_models() -> Response:
         """Models that served or were configured, with exact counts."""
-        return json_answer({"models": [_summary(parts, model) for model in parts.models()]})
+        firing = parts.alerts.answers.firing()
+        return json_answer({"models": [_summary(parts, model, firing) for model in parts.models()]})
 
     @routes.get("/v1/models/{model:path}/labels", tags=["models"], summary="Coverage, delay, orphans, funnel")
     def get_labels(model: str, version: Version = None, start: Moment = None, end: Moment = None) -> Response:
@@ -73,7 +75,7 @@ def router(parts: Parts) -> APIRouter:
         known(model)
         return json_answer(
             {
-                **_summary(parts, model),
+                **_summary(parts, model, parts.alerts.answers.firing()),
                 "config": parts.line.configs.get(model).model_dump(mode="json"),
                 "versions": [
                     {
@@ -102,7 +104,7 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _summary(parts: Parts, model: str) -> dict[str, Any]:
+def _summary(parts: Parts, model: str, firing: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
     versions = parts.line.activity.versions(model)
     return {
         "model": model,
@@ -111,4 +113,5 @@ def _summary(parts: Parts, model: str) -> dict[str, Any]:
         "first_seen": min((served.first_seen for served in versions.values()), default=None),
         "last_seen": max((served.last_seen for served in versions.values()), default=None),
         "health": parts.monitor.health(model),
+        "alerts": list(firing.get(model, ())),
     }

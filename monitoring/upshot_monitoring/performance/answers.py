@@ -17,7 +17,7 @@ from upshot_joiner.join.silence import NEVER, Silence
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.performance import rollup
-from upshot_monitoring.performance.catalogue import hidden
+from upshot_monitoring.performance.catalogue import CATALOGUE, hidden
 from upshot_monitoring.performance.estimates.estimator import Estimator, OpenPart, calibrators
 from upshot_monitoring.performance.estimates.seen import seen_by_class
 from upshot_monitoring.performance.gaps import gaps
@@ -80,6 +80,8 @@ class Asked:
     segment: str | None = None
     exact: bool = False
     """From the rows, with a bin for each score, instead of from the hourly sums."""
+    all_metrics: bool = False
+    """Every metric of the task, not only the configured ones."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Performance:
             *(asked.version, segment, asked.exact),
         )
         parts = self._parts(question)
-        wanted = config.performance.metrics
+        wanted = [about.name for about in CATALOGUE[config.task]] if asked.all_metrics else config.performance.metrics
         open_parts, estimator = self._estimates(question, parts)
 
         def say(some: list[_Part[Any]], open_ones: list[OpenPart]) -> dict[str, Any]:

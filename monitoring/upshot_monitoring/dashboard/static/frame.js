@@ -21,11 +21,14 @@ status.subscribe(({ data }) => {
   byId("foot-backlog").hidden = !behind;
   if (behind) say(byId("foot-backlog"), `${plural(behind, "request")} waiting to be joined`);
   failing = Boolean(data?.writer_failing);
+  late = data?.alerts?.late && data.alerts.rules !== 0 ? (data.alerts.evaluated_at ?? "never") : "";
   say(byId("foot-clock"), Number.isNaN(clock.now) ? "All times are UTC." : `Server clock: ${utc(clock.now, true)}`);
   show();
 });
 
 let failing = false;
+/** Since when alert rules were not looked at, where that is too long ago. */
+let late = "";
 
 function show() {
   const known = !Number.isNaN(clock.now);
@@ -42,7 +45,9 @@ function show() {
   if (state.unreachable) say(trouble, words);
   else if (failing)
     say(trouble, "The store takes no writes at the moment: predictions and labels are refused until it does.");
-  trouble.hidden = !state.unreachable && !failing;
+  else if (late)
+    say(trouble, `Alert rules are not evaluated as they should be: they were looked at last ${late === "never" ? "never" : `at ${utc(late)}`}. No alert will come.`);
+  trouble.hidden = !state.unreachable && !failing && !late;
 }
 
 byId("live-toggle").addEventListener("click", () => pause(!state.paused));

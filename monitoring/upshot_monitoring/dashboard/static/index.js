@@ -4,7 +4,7 @@ import { follow, h, name, s, say } from "./dom.js";
 import { clock } from "./frame.js";
 import { NONE, count, duration, instant, part, plural, share, utc } from "./format.js";
 import { Source } from "./live.js";
-import { health } from "./verdict.js";
+import { firing, health } from "./verdict.js";
 
 const byId = (id) => document.getElementById(id);
 /** Models for which traffic and coverage are fetched; a list of hundreds would keep the server busy. */
@@ -62,10 +62,10 @@ function row(item) {
 
 function update(node, item) {
   const [, state, line, predictions, versions, coverage, first, last] = node.cells;
-  const said = JSON.stringify(item.health ?? null);
+  const said = JSON.stringify([item.health ?? null, item.alerts ?? []]);
   if (state.dataset.said !== said) {
     state.dataset.said = said;
-    state.replaceChildren(health(item.health));
+    state.replaceChildren(...[firing(item.alerts, utc), health(item.health)].filter(Boolean));
   }
   say(predictions, count(item.predictions));
   const all = (item.versions ?? []).map((one) => (typeof one === "object" ? one.version : one));

@@ -4,7 +4,8 @@ import { choice, say } from "./dom.js";
 import { clock } from "./frame.js";
 import { count, day, instant, part, plural, utc } from "./format.js";
 import { Source } from "./live.js";
-import { health } from "./verdict.js";
+import { firing, health } from "./verdict.js";
+import * as alerts from "./panels/alerts.js";
 import * as drift from "./panels/drift.js";
 import * as trainingSets from "./panels/training-sets.js";
 import * as figures from "./panels/figures.js";
@@ -128,6 +129,7 @@ document.getElementById("range").append(
 
 for (const [id, panel] of Object.entries({
   figures,
+  alerts,
   performance: performance_,
   versions,
   drift,
@@ -175,9 +177,9 @@ function tell({ status, data }) {
   if (!Number.isNaN(context.lastSeen)) words.push(`last prediction ${utc(context.lastSeen)}`);
   say(sub, words.join(" · ") || count(undefined));
   const state = document.getElementById("model-health");
-  const said = JSON.stringify(data.health ?? null);
+  const said = JSON.stringify([data.health ?? null, data.alerts ?? []]);
   if (data.health && state.dataset.said !== said) {
     state.dataset.said = said;
-    state.replaceChildren(health(data.health));
+    state.replaceChildren(...[firing(data.alerts, utc), health(data.health)].filter(Boolean));
   }
 }

@@ -66,6 +66,25 @@ export function health(value) {
 const STATES = { labelled: "good", defaulted: "good", pending: "wait", retracted: "back", censored: "none" };
 export const outcomeState = (word) => badge(STATES[word] ?? "none", word);
 
+const RULES = { ok: "good", pending: "wait", firing: "bad", unknown: "none" };
+/** Where an alert rule stands; what fires says how bad that is. */
+export const ruleState = (word, severity) =>
+  badge(RULES[word] ?? "none", word === "firing" ? `firing, ${severity}` : word === "unknown" ? "cannot be told" : String(word));
+
+/** What fires of a model, in one badge: how many, and since when. Nothing where nothing fires. */
+export function firing(alerts, since) {
+  if (!Array.isArray(alerts) || !alerts.length) return null;
+  const [worst] = alerts;
+  const many = alerts.length > 1 ? `${alerts.length} alerts fire` : "alert fires";
+  const rules = alerts.map((one) => String(one.rule)).join("; ");
+  return h(
+    "span",
+    { class: "verdict firing" },
+    badge("bad", `${many}, ${worst.severity}`),
+    h("span", { class: "why" }, h("span", { class: "name", dir: "auto" }, rules), ` since ${since(alerts.map((one) => one.since).sort()[0])}`),
+  );
+}
+
 const JOBS = { queued: "wait", running: "wait", done: "good", failed: "bad", cancelled: "none" };
 /** How far an export or a report is. */
 export const jobStatus = (word) => badge(JOBS[word] ?? "none", word);
