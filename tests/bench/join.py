@@ -4,7 +4,7 @@
 
 a  100,000 new labels of the last day into 1, 10 and 100 million predictions, against a plain ClickHouse join of the same tables
 b  the same by DuckDB and Polars (with the sizes up to --contenders-up-to)
-c  from the answer to a label until it counts in the API, at 2,000 labels a second
+c  from the answer to a label until its request's story shows it joined, and until the API counts it, at 2,000 labels a second
 d  predictions and labels together through Kafka, a ClickHouse server and `upshot work`: joined events a minute
 e  intake by HTTP and through Kafka as a ratio of the raw ClickHouse insert of the same bytes
 
@@ -21,14 +21,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-import httpx
-
 from tests.bench import join_events, join_intake
 from tests.bench.join_events import BATCH
+from tests.bench.join_visible import in_counts, in_stories
 from tests.running import RunningServer
 from tests.running_clickhouse import RunningClickHouse
 from tests.running_kafka import RunningKafka
@@ -68,57 +66,37 @@ def incremental(sizes: list[int], contenders_up_to: int) -> None:
 
 
 def live(seconds: int, history: int) -> None:
-    """Part c: labels at a steady rate; how soon the API counts each."""
+    """Part c: labels at a steady rate; how soon a request's story shows its label, and how soon the API counts each of all.
+
+    The count is a question about the whole model, asked ten times a second; it costs about as much as taking the labels does. So
+    the two are measured one after the other.
+    """
     with tempfile.TemporaryDirectory() as folder:
         server = RunningServer(Path(folder) / "data")
         server.start()
-        wanted = max(RATE * seconds, history)
+        wanted = max(2 * RATE * seconds, history)
         events = join_events.predictions(wanted - wanted % BATCH)
         join_intake.over_http(server, "/v1/predictions", join_events.packed(events))
         server.until_joined(120)
-        labels = [
-            {"request_id": event.request_id, "value": index % 2} for index, event in enumerate(events[: RATE * seconds])
-        ]
-        counted: list[tuple[float, int]] = []
-        done = threading.Event()
-
-        def watch() -> None:
-            with httpx.Client(base_url=server.url, timeout=30) as http:
-                while True:
-                    over = done.is_set()
-                    found = http.get(f"/v1/models/{join_events.MODEL}/labels").json()["labels"]
-                    counted.append((time.perf_counter(), sum(one["labelled"] for one in found)))
-                    if over and counted[-1][1] >= len(labels):
-                        return
-                    time.sleep(0.1)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        waits, answered, took = join_intake.labels_at_a_rate(server.url, labels, RATE, LIVE_BATCH)
-        done.set()
-        watcher.join()
+        ids = [event.request_id for event in events[: 2 * RATE * seconds]]
+        print(f"\nc: {LIVE_BATCH} labels a request, {join_intake.SENDERS} connections, history {len(events):,}")
+        for name, of, looked_at in (
+            ("its request's story, looked at every 20 ms", ids[: RATE * seconds], in_stories),
+            ("the API's count, looked at ten times a second", ids[RATE * seconds :], in_counts),
+        ):
+            labels = [{"request_id": request_id, "value": index % 2} for index, request_id in enumerate(of)]
+            with looked_at(server.url, len(labels)) as look:
+                waits, answered, took = join_intake.labels_at_a_rate(
+                    server.url, labels, RATE, LIVE_BATCH, look.answered
+                )
+            delays = sorted(look.delays(answered))
+            print(
+                f"{len(labels):,} labels, {len(labels) / took:,.0f}/s of {RATE:,}/s wanted; a request, due -> answered (stored): "
+                f"p50 {statistics.median(waits) * 1e3:.0f} ms, p99 {sorted(waits)[len(waits) * 99 // 100] * 1e3:.0f} ms\n"
+                f"answered -> joined in {name}: p50 {delays[len(delays) // 2]:.2f} s, "
+                f"p99 {delays[len(delays) * 99 // 100]:.2f} s ({len(delays):,} of them)"
+            )
         server.end()
-    # The n-th label counted no later than the first look that saw n of them.
-    looks = iter(counted)
-    at, seen = next(looks)
-    delays = []
-    for number, answer in enumerate(answered, 1):
-        while seen < number:
-            at, seen = next(looks)
-        delays.append(max(0.0, at - answer))
-    delays.sort()
-    print(
-        f"\nc: {len(labels):,} labels, {LIVE_BATCH} a request, {join_intake.SENDERS} connections: "
-        f"{len(labels) / took:,.0f}/s of {RATE:,}/s wanted; history {len(events):,}"
-    )
-    print(
-        f"answered -> counted by the API, looked at ten times a second: p50 "
-        f"{delays[len(delays) // 2]:.2f} s, p99 {delays[len(delays) * 99 // 100]:.2f} s"
-    )
-    print(
-        f"a request, due -> answered (stored): p50 {statistics.median(waits) * 1e3:.0f} ms, p99 "
-        f"{sorted(waits)[len(waits) * 99 // 100] * 1e3:.0f} ms"
-    )
 
 
 def sustained(count: int) -> None:

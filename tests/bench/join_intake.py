@@ -140,12 +140,17 @@ SENDERS = 8
 
 
 def labels_at_a_rate(
-    url: str, labels: list[dict[str, object]], rate: int, batch: int
+    url: str,
+    labels: list[dict[str, object]],
+    rate: int,
+    batch: int,
+    told: Callable[[str, float], None],
 ) -> tuple[list[float], list[float], float]:
     """Send labels at a steady rate (labels a second) over ``SENDERS`` connections, each request at its own moment.
 
-    Gives the seconds that each request took, counted from the moment it was due, the moments (``perf_counter``, in order) at which
-    each label was answered, and the seconds for all.
+    ``told`` is called with a request ID of each batch and the moment it was answered. Gives the seconds that each request
+    took, counted from the moment it was due, the moments (``perf_counter``, in order) at which each label was answered, and
+    the seconds for all.
     """
     starts = iter(range(0, len(labels), batch))
     lock = threading.Lock()
@@ -168,6 +173,7 @@ def labels_at_a_rate(
                 with lock:
                     waits.append(now - due)
                     answered.extend([now] * len(some))
+                told(str(some[0]["request_id"]), now)
 
     threads = [threading.Thread(target=send) for _ in range(SENDERS)]
     for thread in threads:
