@@ -233,6 +233,14 @@ class Monitor:
         """The page of one report; never to be shown with the rights of our own pages."""
         return self._reports.html(report_id)
 
+    def report_code(self, report_id: str, url: str) -> str:
+        """The lines of Python that make a report again."""
+        return self._reports.code(report_id, url)
+
+    def report_file(self, report_id: str, name: str) -> Path:
+        """One of the files that a report was made from."""
+        return self._reports.file(report_id, name)
+
     def served_rows(
         self, model: str, *, start: datetime | None, end: datetime | None, version: str | None, limit: int, after: str
     ) -> dict[str, Any]:

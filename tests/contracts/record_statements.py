@@ -221,6 +221,11 @@ def main(folder: Path, canary: str) -> None:
         report = http.post(f"{path}/reports", json={"version": canary}).json()["id"]
         until(lambda: http.get(f"/v1/reports/{report}").json()["status"] not in ("queued", "running"))
         assert http.get(f"/v1/reports/{report}/html").status_code == 200, http.get(f"/v1/reports/{report}").text
+        assert http.get(f"/v1/reports/{report}/code").status_code == 200
+        assert http.get(f"/v1/reports/{report}/files/current.parquet").status_code == 200
+        for question in ("drift", "skew", f"features/{canary}", f"performance?label={canary}"):
+            lines = http.get(f"{path}/{question}{'&' if '?' in question else '?'}code=true")
+            assert lines.status_code == 200, (question, lines.text)
         assert http.get(f"{path}/reports").status_code == 200
         for question in ("/v1/models", "/healthz", "/readyz"):
             assert http.get(question).status_code == 200

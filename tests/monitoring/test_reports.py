@@ -81,6 +81,8 @@ def test_a_report_has_the_scores_of_all_rows(flywheel: Flywheel, reports: Report
     page = reports.html(found["id"]).read_text("utf-8")
     assert "<html" in page[:2000]
     assert sorted(one.name for one in reports.html(found["id"]).parent.iterdir()) == [
+        "current.parquet",
+        "reference.parquet",
         "report.html",
         "report.json",
         "request.json",

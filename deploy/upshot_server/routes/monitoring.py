@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.policy.answers import Asked as PolicyAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
+from upshot_monitoring.reports.as_code import MEDIA_TYPE, answer_as_code
 from upshot_server.routes.answers import json_answer
 from upshot_server.routes.moments import Moment, Version, duration, moment
 from upshot_server.routes.received import receive
@@ -27,6 +29,7 @@ Baseline = Literal["reference", "previous", "last_week"]
 Exact = Annotated[
     bool, Query(description="Also compute each statistic from all rows, and say how far the profile's is from it")
 ]
+Code = Annotated[bool, Query(description="Instead of the answer, the lines of Python that ask for it again")]
 Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
 
 REPORT_HEADERS = {
@@ -60,6 +63,7 @@ def router(monitor: Monitor) -> APIRouter:
     @routes.get("/v1/models/{model:path}/performance", summary="Metrics by window")
     def get_performance(
         model: str,
+        request: Request,
         label: str | None = None,
         start: Moment = None,
         end: Moment = None,
@@ -69,11 +73,20 @@ def router(monitor: Monitor) -> APIRouter:
             str | None, Query(description="features.<name> or tags.<key>, perhaps with =<value>")
         ] = None,
         exact: Annotated[bool, Query(description="From the rows instead of from the hourly sums")] = False,
+        code: Code = False,
     ) -> Response:
         """Metrics on matured rows with 95 % intervals; what is labelled so far of open windows is apart, in ``so_far``."""
         length = duration(window, "window") or timedelta(days=1)
         asked = PerformanceAsked(label, moment(start, "start"), moment(end, "end"), length, version, segment, exact)
-        return json_answer(monitor.performance(model, asked))
+        answer = monitor.performance(model, asked)
+        if not code:
+            return json_answer(answer)
+        again = {
+            "label": answer["label"], "start": answer["start"], "end": answer["end"], "window": window,
+            "version": version, "segment": segment, "exact": exact or None,
+        }  # fmt: skip
+        lines = answer_as_code("Performance", request.scope["path"], again, _address(request))
+        return _code(lines, f"performance-{model[:40]}")
 
     @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")
     def get_compare(
@@ -100,27 +113,39 @@ def router(monitor: Monitor) -> APIRouter:
     @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
     def get_drift(
         model: str,
+        request: Request,
         start: Moment = None,
         end: Moment = None,
         window: Length = None,
         version: Version = None,
         baseline: Baseline | None = None,
         exact: Exact = False,
+        code: Code = False,
     ) -> Response:
         """A verdict per feature, the worst first."""
-        return json_answer(monitor.drift(model, _asked(start, end, window, version, baseline), exact=exact))
+        answer = monitor.drift(model, _asked(start, end, window, version, baseline), exact=exact)
+        if not code:
+            return json_answer(answer)
+        asked = {**answer["window"], "version": version, "baseline": answer["baseline"], "exact": exact or None}
+        return _code(answer_as_code("Drift", request.scope["path"], asked, _address(request)), f"drift-{model[:40]}")
 
     @routes.get("/v1/models/{model:path}/skew", summary="Serving now against training")
     def get_skew(
         model: str,
+        request: Request,
         start: Moment = None,
         end: Moment = None,
         window: Length = None,
         version: Version = None,
         exact: Exact = False,
+        code: Code = False,
     ) -> Response:
         """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
-        return json_answer(monitor.skew(model, _asked(start, end, window, version, None), exact=exact))
+        answer = monitor.skew(model, _asked(start, end, window, version, None), exact=exact)
+        if not code:
+            return json_answer(answer)
+        asked = {**answer["window"], "version": version, "exact": exact or None}
+        return _code(answer_as_code("Skew", request.scope["path"], asked, _address(request)), f"skew-{model[:40]}")
 
     @routes.get("/v1/models/{model:path}/verdicts", summary="Verdicts on closed windows, as they were given")
     def get_verdicts(
@@ -141,6 +166,7 @@ def router(monitor: Monitor) -> APIRouter:
     def get_feature(
         model: str,
         name: str,
+        request: Request,
         start: Moment = None,
         end: Moment = None,
         window: Length = None,
@@ -148,10 +174,21 @@ def router(monitor: Monitor) -> APIRouter:
         baseline: Baseline | None = None,
         role: Literal["feature", "score", "prediction", "label"] | None = None,
         exact: Exact = False,
+        code: Code = False,
     ) -> Response:
         """Its statistic day by day, its figures, and its distribution now and in the baseline."""
-        return json_answer(
-            monitor.feature(model, name, _asked(start, end, window, version, baseline), role, exact=exact)
+        answer = monitor.feature(model, name, _asked(start, end, window, version, baseline), role, exact=exact)
+        if not code:
+            return json_answer(answer)
+        now = answer["window"]
+        hours = int((now["end"] - now["start"]).total_seconds()) // 3600
+        first = answer["windows"][0]["start"] if answer["windows"] else start
+        asked = {
+            "start": first, "end": now["end"], "window": f"{hours}h", "version": version,
+            "baseline": answer["baseline"], "role": role, "exact": exact or None,
+        }  # fmt: skip
+        return _code(
+            answer_as_code("One feature", request.scope["path"], asked, _address(request)), f"feature-{name[:40]}"
         )
 
     @routes.get("/v1/models/{model:path}/references", summary="The references of a model")
@@ -198,7 +235,30 @@ def router(monitor: Monitor) -> APIRouter:
         """Evidently's page, sandboxed: it has no rights of this site."""
         return FileResponse(monitor.report_html(report_id), media_type="text/html", headers=REPORT_HEADERS)
 
+    @routes.get("/v1/reports/{report_id}/code", summary="A report as Python")
+    def get_report_code(report_id: str, request: Request) -> Response:
+        """The lines that make the same report from its samples, with the same methods, thresholds and scores."""
+        return _code(monitor.report_code(report_id, _address(request)), f"report-{report_id[:40]}")
+
+    @routes.get("/v1/reports/{report_id}/files/{name}", summary="A file of a report")
+    def get_report_file(report_id: str, name: str) -> Response:
+        """What it was made from: ``request.json``, ``reference.parquet``, ``current.parquet`` (samples)."""
+        file = monitor.report_file(report_id, name)
+        kind = "application/json" if name.endswith(".json") else "application/vnd.apache.parquet"
+        return FileResponse(file, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
+
     return routes
+
+
+def _address(request: Request) -> str:
+    """Where this server was asked."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+def _code(lines: str, name: str) -> Response:
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    headers = {"Content-Disposition": f'attachment; filename="{safe}.py"', "X-Content-Type-Options": "nosniff"}
+    return Response(lines, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _asked(

@@ -26,8 +26,9 @@ from evidently.legacy.calculations.stattests.registry import StatTest, register_
 from evidently.legacy.core import ColumnType
 from evidently.presets import DataDriftPreset
 
+from upshot_monitoring.reports.shown import shown
+
 MAX_FILE_BYTES = 512 * 1024 * 1024
-_LOOK_ALIKES = str.maketrans("<>&", "\u2039\u203a\uff06")
 
 
 def make(folder: Path) -> None:
@@ -46,7 +47,7 @@ def make(folder: Path) -> None:
         per_column_method={column["name"]: _name(column["method"]) for column in columns},
         per_column_threshold={column["name"]: column["threshold"] for column in columns},
     )
-    report = Report([preset])
+    report = Report([preset], include_tests=True)
     snapshot = report.run(
         Dataset.from_pandas(current, data_definition=definition),
         Dataset.from_pandas(reference, data_definition=definition),
@@ -54,11 +55,6 @@ def make(folder: Path) -> None:
     )
     snapshot.save_html(str(folder / "report.html"))
     (folder / "report.json").write_text(json.dumps(snapshot.dict(), default=str), "utf-8")
-
-
-def shown(text: str) -> str:
-    """A name or value as it may stand in the page: Evidently writes data into an inline script and does not escape it."""
-    return text.translate(_LOOK_ALIKES)
 
 
 def _name(method: str) -> str:

@@ -26,6 +26,9 @@ from upshot.errors import UpshotError
 from upshot_joiner.clock import Clock, to_micros
 from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
+from upshot_monitoring.reports.as_code import report_as_code
+from upshot_monitoring.reports.shown import shown
+from upshot_monitoring.reports.suite import suite_of
 
 _log = logging.getLogger("upshot.monitoring")
 
@@ -39,6 +42,9 @@ _READ = """
 SELECT id, model, status, request, result, error, created_at FROM reports FINAL
 WHERE {where} ORDER BY created_at DESC, version DESC LIMIT 200
 """
+
+FILES = ("request.json", "reference.parquet", "current.parquet")
+"""What a report was made from, kept beside it: what is pinned of each column, and the samples of both sides."""
 
 Prepare = Callable[[str, dict[str, Any], Path], dict[str, Any]]
 """Writes a worker's files for (model, request) into a folder, and returns what the report is about."""
@@ -129,6 +135,17 @@ class Reports:
             raise Problem(404, "report_not_ready", "This report has no page (yet).")
         return page
 
+    def file(self, report_id: str, name: str) -> Path:
+        """One of :data:`FILES`. Raises a 404 :class:`Problem` for any other name, and for a report without it."""
+        file = self.html(report_id).parent / name
+        if name not in FILES or not file.is_file():
+            raise Problem(404, "unknown_file", "This report has no such file.")
+        return file
+
+    def code(self, report_id: str, url: str) -> str:
+        """The lines of Python that make the report again from its samples. Raises a 404 :class:`Problem` while there is none."""
+        return report_as_code(report_id, json.loads(self.file(report_id, "request.json").read_text("utf-8")), url)
+
     def _work(self) -> None:
         while not self._closing.is_set():
             job = self._queue.get()
@@ -151,13 +168,12 @@ class Reports:
         try:
             about = self._prepare(job.model, job.request, folder)
             self._run_worker(folder)
-            return {**about, "evidently": json.loads((folder / "report.json").read_text("utf-8"))}
+            made = json.loads((folder / "report.json").read_text("utf-8"))
+            suite = suite_of(made, about.get("features", []), about.get("left_out", []), shown=shown)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        finally:
-            for name in ("reference.parquet", "current.parquet"):
-                (folder / name).unlink(missing_ok=True)
+        return {**about, "suite": suite, "evidently": made}
 
     def _run_worker(self, folder: Path) -> None:
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
@@ -234,4 +250,5 @@ def _described(row: Any) -> dict[str, Any]:
         "error": error or None,
         "created_at": created_at,
         "html": f"/v1/reports/{report_id}/html" if status == "done" else None,
+        "code": f"/v1/reports/{report_id}/code" if status == "done" else None,
     }

@@ -85,6 +85,12 @@ export function select(label, options, chosen, onchange) {
   return h("label", { class: "select" }, h("span", {}, label), list);
 }
 
+/** A link to the lines of Python that ask for an answer again; `address` is the answer's own. */
+export function asPython(address) {
+  const title = "Download the lines of Python that ask for this again";
+  return h("a", { href: `${address}${address.includes("?") ? "&" : "?"}code=true`, download: "", title }, "Python");
+}
+
 /** What a panel says when it has nothing to show. */
 export function empty(...words) {
   return h("p", { class: "empty" }, ...words);

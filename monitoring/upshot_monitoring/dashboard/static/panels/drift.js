@@ -1,6 +1,6 @@
 // Features: serving compared with the training data (skew) or with a baseline (drift), one row per feature; a row opens.
 
-import { choice, empty, follow, h, place, say, select } from "../dom.js";
+import { asPython, choice, empty, follow, h, place, say, select } from "../dom.js";
 import { count, instant, span } from "../format.js";
 import { Source } from "../live.js";
 import { Feature } from "./feature.js";
@@ -85,6 +85,7 @@ export function mount(section, context) {
         context.remember("compare", kind);
         ask({ kind });
       }),
+      asPython(source.address),
     );
   }
 

@@ -1,7 +1,7 @@
 // Performance over time: one metric, a line per version, and beneath it how many rows of each window are matured.
 
 import { Chart, colour, faint, plain } from "../charts.js";
-import { empty, h, place, say, select } from "../dom.js";
+import { asPython, empty, h, place, say, select } from "../dom.js";
 import { NONE, count, figure, instant, plotTime, share, span } from "../format.js";
 import { metricName, metricsIn } from "../metrics.js";
 import { isOpen, lines, middle, valueOf, volume } from "./windows.js";
@@ -40,6 +40,7 @@ export function mount(section, context) {
     key("key-open", "open window: outcomes are still to come, the value can move"),
     key("key-band", "confidence interval"),
   );
+  const code = h("span", {});
   let metric = context.asked.get("metric");
   let offered = "";
   let chart = null;
@@ -64,6 +65,11 @@ export function mount(section, context) {
       return;
     }
     if (!metrics.includes(metric)) [metric] = metrics;
+    const { address } = [...context.performance.values()].at(-1);
+    if (code.dataset.address !== address) {
+      code.dataset.address = address;
+      code.replaceChildren(asPython(address));
+    }
     if (offered !== metrics.join()) {
       offered = metrics.join();
       const chooseMetric = (value) => {
@@ -79,6 +85,7 @@ export function mount(section, context) {
           metric,
           chooseMetric,
         ),
+        code,
       );
     }
     if (!chart) {

@@ -22,7 +22,16 @@ function update(node, item) {
     node.dataset.said = said;
     const id = name(String(item.id).slice(0, 10));
     const page = `/v1/reports/${part(item.id)}/html`;
-    first.replaceChildren(item.status === "done" ? h("a", { href: page, target: "_blank", rel: "noopener" }, id) : id);
+    const title = "Download the lines of Python that make this report again";
+    first.replaceChildren(
+      ...(item.status === "done"
+        ? [
+            h("a", { href: page, target: "_blank", rel: "noopener" }, id),
+            " ",
+            h("a", { href: `/v1/reports/${part(item.id)}/code`, download: "", title }, "Python"),
+          ]
+        : [id]),
+    );
     status.replaceChildren(jobStatus(item.status));
   }
   const found = item.result;
@@ -30,7 +39,9 @@ function update(node, item) {
   const features = Array.isArray(found?.features) ? found.features : [];
   const drifted = features.filter((one) => one.verdict === "drift").length;
   const judged = features.length ? `${count(drifted)} of ${count(features.length)} columns drifted` : NONE;
-  say(result, item.error ?? judged);
+  const suite = found?.suite;
+  const tests = suite ? `; ${count(suite.passed)} tests passed, ${count(suite.failed)} failed` : "";
+  say(result, item.error ?? `${judged}${tests}`);
   say(asked, utc(item.created_at));
 }
 
