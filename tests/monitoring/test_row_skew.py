@@ -242,15 +242,27 @@ def test_only_what_was_received_by_then_is_compared(store: Store, tmp_path: Path
 
 
 def test_csv_has_no_kinds_and_is_read_as_what_was_served(store: Store, tmp_path: Path) -> None:
-    """An empty cell is null, a quoted empty one the empty text; the others are read as the kind that was served."""
+    """An empty cell is the null, NaN or nothing that was served, a quoted one the empty text; the others are of the served kind."""
     model = uuid4().hex
-    features = {"i": 3, "f": 2.5, "b": True, "s": "007", "v": [1.0, 2.0], "n": None, "e": "", "m": 1.0}
-    served = serve(store, model, [{"request_id": "1", "features": features}])
+    features = {
+        "i": 3,
+        "f": 2.5,
+        "b": True,
+        "s": "007",
+        "v": [1.0, 2.0],
+        "n": None,
+        "e": "",
+        "m": 1.0,
+        "q": math.nan,
+        "x": 1.5,
+    }
+    other = {"request_id": "2", "features": {"a": 1}}
+    served = serve(store, model, [{"request_id": "1", "features": features}, other])
     file = tmp_path / "again.csv"
-    file.write_text('request_id,i,f,b,s,v,n,e,m\n1,3.0,2.50,true,007,"[1, 2]",,"",oops\n')
+    file.write_text('request_id,i,f,b,s,v,n,e,m,q,x,a\n1,3.0,2.50,true,007,"[1, 2]",,"",oops,,,\n')
     answer = compare(store, served, model, file, "csv", Rule(), id_=uuid4().hex)
     assert {one["feature"]: counts(one) for one in answer["features"]} == {
-        **{name: {"equal": 1} for name in "ifbsvne"}, "m": {"kind_mismatch": 1},
+        **{name: {"equal": 1} for name in "ifbsvneq"}, "m": {"kind_mismatch": 1}, "x": {"mismatch": 1}, "a": {"neither": 1},
     }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def compare(
     sent = RecomputedTable.open(file, form)
     features = {one.name: one for one in served.features(model)}
     if form == "csv":
-        asked = replace(asked, same_numbers=True)
+        asked = replace(asked, same_numbers=True, same_blanks=True)
     staging = staging_table(id_)
     try:
         kinds = {name: set(one.columns) for name, one in features.items()}

@@ -198,7 +198,7 @@ class Comparison:
         columns = ", ".join([_IDENTITY, "received_at", "predicted_at", "shape", "extra", *used])
         states, measures, aggregates = [], [], []
         for i, pair in enumerate(pairs):
-            found = _expressions(i, pair, self._shapes, same_numbers=self._rule.same_numbers)
+            found = _expressions(i, pair, self._shapes, self._rule)
             states += found.states
             measures += found.measures
             aggregates += _aggregates(i, self._rule.examples)
@@ -218,12 +218,13 @@ class _Expressions:
     measures: list[str]
 
 
-def _expressions(i: int, pair: Pair, shapes: Mapping[int, frozenset[str]], *, same_numbers: bool) -> _Expressions:
+def _expressions(i: int, pair: Pair, shapes: Mapping[int, frozenset[str]], asked: Rule) -> _Expressions:
     """Both states (``s_i``, ``r_i``) and the outcome (``o_i``); the difference (``d_i``), whether there is one (``y_i``), and its
     share of the larger value (``f_i``)."""
     s, r = _served_side(i, pair.served, shapes), _recomputed_side(pair.recomputed)
     absolute, relative = f"{{absolute:Array(Float64)}}[{i + 1}]", f"{{relative:Array(Float64)}}[{i + 1}]"
-    states = [f"{s.state} AS s_{i}", f"{r.state} AS r_{i}"]
+    blank = f"s_{i} <= {rule.NAN} AND n_{i} = {rule.NULL} AND {'true' if asked.same_blanks else 'false'}"
+    states = [f"{s.state} AS s_{i}", f"{r.state} AS n_{i}", f"if({blank}, s_{i}, n_{i}) AS r_{i}"]
     numbers = s.has("int", "float") and r.has("int", "float")
     vectors = s.has("ints", "floats") and r.has("ints", "floats")
     tests: list[tuple[str, str]] = []
@@ -233,7 +234,7 @@ def _expressions(i: int, pair: Pair, shapes: Mapping[int, frozenset[str]], *, sa
         both = f"s_{i} IN ({rule.INT}, {rule.FLOAT}) AND r_{i} IN ({rule.INT}, {rule.FLOAT})"
         far = f"greatest(abs(a_{i}), abs(b_{i}))"
         close = f"isFinite(a_{i}) AND isFinite(b_{i}) AND g_{i} <= greatest({absolute}, {relative} * {far})"
-        tests.append((both, _equal_or_not(i, f"g_{i} = 0 OR ({close})", same_numbers)))
+        tests.append((both, _equal_or_not(i, f"g_{i} = 0 OR ({close})", asked.same_numbers)))
         size, ratio = f"if({both}, g_{i}, {size})", f"if({both}, g_{i} / {far}, {ratio})"
     if vectors:
         states += [f"{s.vector()} AS v_{i}", f"{r.vector()} AS w_{i}", f"{_gaps(i, s, r)} AS e_{i}"]
@@ -242,7 +243,7 @@ def _expressions(i: int, pair: Pair, shapes: Mapping[int, frozenset[str]], *, sa
         far = "greatest(abs(a), abs(b))"
         close = f"isFinite(a) AND isFinite(b) AND e <= greatest({absolute}, {relative} * {far})"
         same = f"notEmpty(e_{i}) AND arrayAll((e, a, b) -> e = 0 OR ({close}), {elements})"
-        tests.append((both, _equal_or_not(i, same, same_numbers)))
+        tests.append((both, _equal_or_not(i, same, asked.same_numbers)))
         measured = f"{both} AND notEmpty(e_{i}) AND arrayAll(e -> isFinite(e), e_{i})"
         size = f"if({measured}, arrayMax(e_{i}), {size})"
         ratio = f"if({measured}, arrayMax(arrayMap((e, a, b) -> if(e = 0, 0., e / {far}), {elements})), {ratio})"

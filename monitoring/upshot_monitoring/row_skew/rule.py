@@ -46,6 +46,8 @@ class Rule:
     by_feature: Mapping[str, Tolerance] = field(default_factory=dict)
     same_numbers: bool = False
     """Whether 3 and 3.0 are equal. A CSV file has no kinds, so there they always are."""
+    same_blanks: bool = False
+    """Whether a recomputed null is equal to NaN and absent as well. An empty cell of a CSV file cannot say which."""
     allowed: float = 0.0
     """The share of different rows up to which a feature does not differ."""
     examples: int = 5

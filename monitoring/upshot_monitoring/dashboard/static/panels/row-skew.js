@@ -36,7 +36,7 @@ function update(node, item) {
   if (node.dataset.said === said) return;
   node.dataset.said = said;
   first.replaceChildren(name(item.feature));
-  const differs = item.differs === null ? ["none", "nothing compared"] : item.differs ? ["bad", "differs"] : ["good", "equal"];
+  const differs = item.differs === null ? ["none", "nothing compared"] : item.differs ? ["bad", "differs"] : ["good", item.different_share ? "as allowed" : "equal"];
   result.replaceChildren(badge(...differs));
   say(equal, item.compared ? share(item.equal / item.compared) : NONE);
   const kinds = item.kind_mismatch ? ` (${count(item.kind_mismatch)} in kind only)` : "";
