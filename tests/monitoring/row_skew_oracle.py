@@ -48,10 +48,18 @@ def is_close(a: Any, b: Any, absolute: float, relative: float) -> bool:
 
 
 def judge(
-    served: Any, recomputed: Any, absolute: float = 0.0, relative: float = 0.0, *, same_numbers: bool = False
+    served: Any,
+    recomputed: Any,
+    absolute: float = 0.0,
+    relative: float = 0.0,
+    *,
+    same_numbers: bool = False,
+    same_blanks: bool = False,
 ) -> tuple[str, float, float]:
     """Outcome, difference and relative difference (0 where there is none, or none that can be measured) of one value."""
     s, r = state(served), state(recomputed)
+    if same_blanks and r == "null" and s in ("absent", "null", "nan"):
+        r = s
     if s == r == "absent":
         return "neither", 0.0, 0.0
     if s == "absent":
@@ -89,6 +97,7 @@ def expect(
     relative: float = 0.0,
     *,
     same_numbers: bool = False,
+    same_blanks: bool = False,
 ) -> dict[str, Any]:
     """What a comparison has to say. Rows are ``request_id``, ``item_id``, ``model_version`` (None: any) and ``features``."""
     seen = set()
@@ -113,9 +122,10 @@ def expect(
         sizes = []
         for was, is_ in pairs:
             a, b = was.get(name, ABSENT), is_.get(name, ABSENT)
-            outcome, size, share = judge(a, b, absolute, relative, same_numbers=same_numbers)
+            outcome, size, share = judge(a, b, absolute, relative, same_numbers=same_numbers, same_blanks=same_blanks)
             counts[outcome] += 1
-            states[state(a), state(b)] += 1
+            blank = same_blanks and b is None and state(a) in ("absent", "nan")
+            states[state(a), state(a) if blank else state(b)] += 1
             if size > 0:
                 sizes.append((size, share))
         features[name] = {"counts": counts, "states": states, "sizes": sizes}

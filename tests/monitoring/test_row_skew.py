@@ -118,10 +118,16 @@ def _unserved(found: dict[str, Any]) -> dict[str, Any]:
     return {"request_id": "nobody", "item_id": "", "model_version": None, "features": found}
 
 
-@given(world=worlds(), absolute=st.sampled_from([0.0, 0.06]), relative=st.sampled_from([0.0, 0.05]), same=st.booleans())
+@given(
+    world=worlds(),
+    absolute=st.sampled_from([0.0, 0.06]),
+    relative=st.sampled_from([0.0, 0.05]),
+    same=st.booleans(),
+    blanks=st.booleans(),
+)
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_row_level_skew_is_what_plain_python_finds(
-    any_store: Store, tmp_path: Path, world: Any, absolute: float, relative: float, same: bool
+    any_store: Store, tmp_path: Path, world: Any, absolute: float, relative: float, same: bool, blanks: bool
 ) -> None:
     """Counts, pairs of states and sizes of every feature; repeated and unserved rows apart; whatever is compared with whatever."""
     was, again = world
@@ -131,9 +137,9 @@ def test_row_level_skew_is_what_plain_python_finds(
     names = [name.removeprefix("feature__") for name in table.column_names if name.startswith("feature__")]
     if not names:
         return
-    asked = Rule(Tolerance(absolute, relative), same_numbers=same)
+    asked = Rule(Tolerance(absolute, relative), same_numbers=same, same_blanks=blanks)
     answer = compared(any_store, served, model, table, tmp_path, asked)
-    wanted = expect(was, again, names, absolute, relative, same_numbers=same)
+    wanted = expect(was, again, names, absolute, relative, same_numbers=same, same_blanks=blanks)
     assert {name: answer["rows"][name] for name in ("given", "repeated", "not_served", "compared")} == {
         "given": len(again), **{name: wanted[name] for name in ("repeated", "not_served", "compared")},
     }  # fmt: skip
@@ -255,14 +261,16 @@ def test_csv_has_no_kinds_and_is_read_as_what_was_served(store: Store, tmp_path:
         "m": 1.0,
         "q": math.nan,
         "x": 1.5,
+        "w": 1.0,
     }
     other = {"request_id": "2", "features": {"a": 1}}
     served = serve(store, model, [{"request_id": "1", "features": features}, other])
     file = tmp_path / "again.csv"
-    file.write_text('request_id,i,f,b,s,v,n,e,m,q,x,a\n1,3.0,2.50,true,007,"[1, 2]",,"",oops,,,\n')
+    file.write_text('request_id,i,f,b,s,v,n,e,m,q,x,a,w\n1,3.0,2.50,true,007,"[1, 2]",,"",oops,,,,1.01\n')
     answer = compare(store, served, model, file, "csv", Rule(), id_=uuid4().hex)
     assert {one["feature"]: counts(one) for one in answer["features"]} == {
-        **{name: {"equal": 1} for name in "ifbsvneq"}, "m": {"kind_mismatch": 1}, "x": {"mismatch": 1}, "a": {"neither": 1},
+        **{name: {"equal": 1} for name in "ifbsvneq"}, **{name: {"mismatch": 1} for name in "xw"},
+        "m": {"kind_mismatch": 1}, "a": {"neither": 1},
     }  # fmt: skip
 
 

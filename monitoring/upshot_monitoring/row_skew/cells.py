@@ -180,7 +180,8 @@ def _read(text: str | None, kinds: set[Kind]) -> Any:
     return text
 
 
-_NO_TEXT = pa.scalar(None, pa.string())
+# Not pa.scalar(): where it comes first, it imports pandas.
+_NO_TEXT = pa.nulls(1, pa.string())[0]
 _EMPTY: dict[Slot, Any] = {"ints": [], "floats": []}
 
 

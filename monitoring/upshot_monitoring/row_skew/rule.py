@@ -72,7 +72,8 @@ def read_rule(given: Mapping[str, Any]) -> Rule:
     if not 0 <= examples <= MAX_EXAMPLES:
         raise _wrong("examples")
     whole = Tolerance(_size(given.get("absolute", 0.0), "absolute"), _size(given.get("relative", 0.0), "relative"))
-    return Rule(whole, by_feature, bool(given.get("same_numbers", False)), allowed, examples)
+    same_numbers = bool(given.get("same_numbers", False))
+    return Rule(whole, by_feature, same_numbers=same_numbers, allowed=allowed, examples=examples)
 
 
 def _size(value: float, loc: str) -> float:
