@@ -232,7 +232,7 @@ def test_recomputed_values_that_differ_are_shown_with_an_example(filled: Running
         f"/v1/models/{HARMLESS}/row-skews?version=1", content=lines, headers={"content-type": "text/csv"}
     )
     assert sent.status_code == 202, sent.text
-    eventually(lambda: filled.http.get(f"/v1/row-skews/{sent.json()['id']}").json()["status"] == "done")
+    eventually(lambda: filled.http.get(f"/v1/row-skews/{sent.json()['id']}").json()["status"] == "done", 60)
     shown.page.reload()
     shown.says("#row-skew", "20 rows compared · 1 not served")
     shown.says("#row-skew tbody tr:has-text('<b>new</b>')", "differs")

@@ -382,7 +382,7 @@ def test_too_many_comparisons_are_refused_and_a_failed_one_harms_no_other(
     assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == sorted(ids)
     jobs._thread = threading.Thread(target=jobs._work)  # as start() does, without clearing away what waits
     jobs._thread.start()
-    eventually(lambda: all(jobs.get(id_)["status"] in ("done", "failed") for id_ in ids))
+    eventually(lambda: all(jobs.get(id_)["status"] in ("done", "failed") for id_ in ids), 60)
     jobs.stop()
     assert [jobs.get(id_)["status"] for id_ in ids] == ["failed", "done", "done", "done", "done"]
     assert jobs.get(ids[0])["error"] == "The table cannot be read to its end."
