@@ -40,7 +40,7 @@ SELECT channel, id FROM alert_deliveries FINAL WHERE id IN {ids:Array(String)}
 _COUNTS = "SELECT channel, count() FROM alert_deliveries FINAL WHERE status = 'waiting' GROUP BY channel"
 _SENT = """
 SELECT max(settled_at) AS at FROM alert_deliveries FINAL
-WHERE channel = {channel:String} AND status = 'sent' AND settled_at > {since:DateTime64(6, 'UTC')}
+WHERE channel = {channel:String} AND status = 'sent' AND settled_at > fromUnixTimestamp64Micro({since:Int64}, 'UTC')
 GROUP BY sent_as ORDER BY at
 """
 _OF_MODEL = f"""
@@ -146,7 +146,7 @@ class Deliveries:
 
     def sent_since(self, channel: str, since: datetime) -> list[datetime]:
         """When messages were sent to a channel; several that were sent as one count once."""
-        return [at for (at,) in self._store.query(_SENT, {"channel": channel, "since": since})]
+        return [at for (at,) in self._store.query(_SENT, {"channel": channel, "since": to_micros(since)})]
 
     def of_model(self, model: str) -> list[Delivery]:
         """The newest of each rule of a model."""

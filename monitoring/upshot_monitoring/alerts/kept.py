@@ -24,7 +24,9 @@ _STATES = """
 SELECT model, rule, fingerprint, state, shown, outbox, gone, looked_at, version FROM alert_states FINAL
 WHERE ({all:Bool} OR model = {model:String})
 """
-_MUTES = "SELECT model, rule, until, reason, muted_at FROM alert_mutes FINAL WHERE until > {now:DateTime64(6, 'UTC')}"
+_MUTES = """
+SELECT model, rule, until, reason, muted_at FROM alert_mutes FINAL WHERE until > fromUnixTimestamp64Micro({now:Int64}, 'UTC')
+"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class KeptStates:
 
     def mutes(self, now: datetime) -> dict[tuple[str, str], Mute]:
         """What is muted now, by model and rule."""
-        return {(model, rule): Mute(*rest) for model, rule, *rest in self._store.query(_MUTES, {"now": now})}
+        return {(model, rule): Mute(*rest) for model, rule, *rest in self._store.query(_MUTES, {"now": to_micros(now)})}
 
     def mute(self, model: str, rule: str, mute: Mute) -> None:
         """Mute a rule until a moment; one that is over unmutes it. The last word counts."""

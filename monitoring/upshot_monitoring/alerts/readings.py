@@ -149,7 +149,8 @@ class Readings:
             raise Problem(404, "nothing_matured", "no matured rows")
         asked = PerformanceAsked(label, start, until, by, version, of.option("segment"), all_metrics=True)
         answer = self._once(("performance", asked), lambda: self.answers.performance(self.model, asked))
-        return answer, (answer["start"], answer["end"])
+        # What is told is the range that counts: the last step may be matured in part.
+        return answer, (answer["start"], max(answer["start"], min(answer["end"], answer["matured_until"])))
 
     def _silence(self, of: Value) -> Reading:
         label = of.option("label") or self._once("label", lambda: self.answers.primary_label(self.model))

@@ -10,6 +10,7 @@ import pytest
 from tests.monitoring.alerts.conftest import SECRET, First, World
 from upshot_joiner.errors import Problem, StoreUnavailable
 from upshot_joiner.intake.webhooks import standard
+from upshot_joiner.store.client import Store
 from upshot_monitoring.alerts.alerts import Alerts
 from upshot_monitoring.alerts.channels import webhook
 from upshot_monitoring.alerts.deliveries import MAX_WAITING, Deliveries
@@ -306,6 +307,26 @@ def test_who_was_told_that_it_fires_is_told_that_it_is_over(world: World) -> Non
         (True, "firing", "waiting", ""),
         (True, "resolved", "waiting", ""),
     ]
+
+
+def test_states_queue_and_mutes_are_the_same_on_a_clickhouse_server(world: World, server_store: Store) -> None:
+    world.store = server_store
+    world.channel_settings = {"max_per_hour": 2}
+    flood(world, 3)
+    server = world.server()
+    looks(world, server, 1)
+    server.mute(world.model, "lag.intake > 1", HOUR, "being mended")
+    looks(world, world.server(), 100, 100)
+    for _ in range(2):
+        deliver(world, world.server())
+    assert world.statuses() == [("firing", "sent"), ("firing", "sent")]
+    looks(world, server, 0)
+    deliver(world, server)
+    told = server.answers.all()
+    assert (told["firing"], told["deliveries"]["waiting"], told["channels"][0]["sent"]) == (0, 2, 2)
+    world.clock.advance(HOUR)
+    deliver(world, server)
+    assert sorted(world.receiver.kinds()) == ["firing", "firing", "resolved", "resolved"]
 
 
 def test_hysteresis_and_repetition_are_those_of_the_rule(world: World) -> None:

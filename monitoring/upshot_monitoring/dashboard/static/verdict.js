@@ -76,7 +76,8 @@ export function firing(alerts, since) {
   if (!Array.isArray(alerts) || !alerts.length) return null;
   const [worst] = alerts;
   const many = alerts.length > 1 ? `${alerts.length} alerts fire` : "alert fires";
-  const rules = alerts.map((one) => String(one.rule)).join("; ");
+  const more = alerts.length > 3 ? "; …" : "";
+  const rules = `${alerts.slice(0, 3).map((one) => String(one.rule)).join("; ")}${more}`;
   return h(
     "span",
     { class: "verdict firing" },

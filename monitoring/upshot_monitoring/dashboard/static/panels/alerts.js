@@ -54,8 +54,8 @@ function update(node, rule) {
   const said = JSON.stringify([rule.rule, rule.when, rule.state, rule.severity]);
   if (node.dataset.said !== said) {
     node.dataset.said = said;
-    const when = rule.rule === rule.when ? null : h("span", { class: "why" }, name(rule.when));
-    first.replaceChildren(h("span", { class: "verdict" }, name(rule.rule), when));
+    const when = rule.rule === rule.when ? [] : [h("div", { class: "why" }, name(rule.when))];
+    first.replaceChildren(name(rule.rule), ...when);
     state.replaceChildren(ruleState(rule.state, rule.severity));
   }
   const ago = (clock.now - instant(rule.since)) / 1000;
