@@ -223,6 +223,20 @@ def test_a_report_is_made_on_demand_and_opens_without_rights(filled: RunningServ
     shown.clean(filled.url)
 
 
+@pytest.mark.parametrize("panel", ["drift", "performance"])
+def test_what_a_panel_shows_can_be_had_as_python(filled: RunningServer, open_page: OpenPage, panel: str) -> None:
+    """The link asks for the lines of the very answer that is shown."""
+    shown = model_page(filled, open_page)
+    link = shown.page.locator(f"#{panel} a", has_text="Python")
+    eventually(lambda: link.count() == 1)
+    address = link.get_attribute("href")
+    assert address is not None
+    got = filled.http.get(address)
+    assert got.headers["content-type"].startswith("text/x-python")
+    assert f"'/v1/models/{HARMLESS}/{panel}'" in got.text
+    shown.clean(filled.url)
+
+
 def test_recomputed_values_that_differ_are_shown_with_an_example(filled: RunningServer, open_page: OpenPage) -> None:
     """The newest comparison, feature by feature, the one that differs most first, with a way to the request."""
     shown = model_page(filled, open_page)
