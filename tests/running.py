@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tests import launcher
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -28,15 +29,12 @@ class RunningServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30)
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: launcher.ForkedProcess | subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, env={**os.environ, "UPSHOT_URL": self.url}
-            )
+        self._process = launcher.start(self.command(), self.log_file, {**os.environ, "UPSHOT_URL": self.url})
         eventually(self._answers, START_TIMEOUT_S)
 
     def command(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests import launcher
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -25,13 +27,12 @@ class RunningWorker:
         self.port = free_port()
         self._command = [sys.executable, "-m", "upshot_server", "work", "--clickhouse", clickhouse, "--kafka", kafka]
         self._command += ["--health-port", str(self.port), "--session-timeout", str(session_timeout_s), *options]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: launcher.ForkedProcess | subprocess.Popen[bytes] | None = None
 
     def launch(self) -> None:
         """Start it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "worker.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self._process = launcher.start(self._command, self.folder / "worker.log", dict(os.environ))
 
     def start(self) -> None:
         """Start it and wait until it works."""
