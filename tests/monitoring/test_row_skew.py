@@ -350,16 +350,17 @@ def test_what_a_stopped_server_left_is_failed_and_cleared_away(store: Store, tmp
     id_ = left.submit(fresh, file, "csv", {})["id"]
     assert left.get(id_)["status"] == "queued"
     store.command(f"CREATE TABLE {staging_table(id_)} (n UInt64) ENGINE = MergeTree ORDER BY n")
-    other = RowSkews(store, ServedTables(store), clock, tmp_path / "other", owner="another server")
+    other = RowSkews(store, ServedTables(store), clock, tmp_path / "kept", owner="another server")
     other.start()
     other.stop()
     assert left.get(id_)["status"] == "queued", "another server's comparison is its own affair"
+    assert (tmp_path / "kept" / id_).exists(), "and so is its table, in a folder that they share"
     restarted = RowSkews(store, ServedTables(store), clock, tmp_path / "kept", owner=fresh)
     restarted.start()
     restarted.stop()
     found = restarted.get(id_)
     assert (found["status"], "send it again" in found["error"]) == ("failed", True)
-    assert not (tmp_path / "kept").exists()
+    assert list((tmp_path / "kept").iterdir()) == []
     assert store.query(
         "SELECT count() FROM system.tables WHERE name = {name:String}", {"name": staging_table(id_)}
     ) == [(0,)]

@@ -72,10 +72,10 @@ class RowSkews:
 
     def start(self) -> None:
         """Begin to compare. What a stopped server left unfinished is marked as failed, and cleared away."""
-        shutil.rmtree(self._folder, ignore_errors=True)
         left = _READ.format(where="status IN ('queued', 'running') AND owner = {owner:String}")
         for row in self._store.query(left, {"owner": self._owner}):
             self._store.command(f"DROP TABLE IF EXISTS {staging_table(row[0])} SYNC")
+            (self._folder / row[0]).unlink(missing_ok=True)  # not the folder: servers on one machine may share it
             self._note(_Job(row[0], row[1], json.loads(row[3]), row[6]), "failed", error=_CUT_OFF)
         self._thread = threading.Thread(target=self._work, name="upshot-row-skew", daemon=True)
         self._thread.start()
@@ -104,7 +104,11 @@ class RowSkews:
         job = _Job(uuid4().hex, model, {**request, "form": form, "sha256": _digest(file)}, self._clock.now())
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         shutil.move(file, self._folder / job.id)
-        self._note(job, "queued")
+        try:
+            self._note(job, "queued")
+        except UpshotError:
+            (self._folder / job.id).unlink(missing_ok=True)
+            raise
         self._queue.put(job)
         return {"id": job.id, "status": "queued"}
 
