@@ -417,3 +417,42 @@ def test_a_receiver_that_is_away_is_not_asked_for_every_message(world: World) ->
     assert sorted({one.attempts for one in world.deliveries()}) == [0, 1]
     deliver(world, server)
     assert len(world.receiver.got) == 3
+
+
+def test_what_another_server_has_sent_meanwhile_is_not_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was stopped between reading the queue and sending looks again before each message."""
+    world.rule()
+    stopped, other = world.server(First()), world.server(First())
+    looks(world, stopped, 30)
+    seen = Deliveries(world.store).waiting(world.channel)
+    deliver(world, other)
+    monkeypatch.setattr(Deliveries, "waiting", lambda *_: seen)
+    deliver(world, stopped)
+    assert world.receiver.kinds() == ["firing"]
+
+
+def test_a_message_goes_where_the_settings_say_and_nowhere_else(world: World) -> None:
+    """A receiver cannot send it on, with its signature, to an address of its choice."""
+    world.rule()
+    server = world.server()
+    looks(world, server, 30)
+    world.receiver.script = [307]
+    world.receiver.answer_headers = {"location": f"{world.receiver.url}/elsewhere"}
+    deliver(world, server)
+    assert [one.path for one in world.receiver.got] == ["/hook"]
+    assert world.statuses() == [("firing", "refused")]
+
+
+def test_what_would_break_or_turn_a_line_is_in_no_message(world: World) -> None:
+    """Names are data: their line ends, control characters and marks of direction stay out; the rule's key stays as it is."""
+    name = "a\r\nb\x00c\u202ed\u2028e\x1b[31m"
+    world.rule(name=name)
+    server = world.server()
+    looks(world, server, 30)
+    deliver(world, server)
+    told = world.receiver.got[0].json["data"]
+    assert told["rule"] == name
+    assert told["text"].splitlines()[0] == "Firing: a b c d e [31m (lag.intake > 10)"
+    assert not set("\r\x00\u202e\u2028\x1b") & set(told["title"] + told["text"])
