@@ -17,7 +17,7 @@ from tests.faults.judging import is_empty
 from tests.logger.collector import Collector, Reply, eventually
 
 EXIT_S = 2.2
-"""The promise is 2.0 s; the rest is the interpreter's."""
+"""The promise is 2.0 s; the rest is for a busy machine."""
 
 
 def ended(script: str, *args: str, signalled: int | None = None) -> tuple[int, str, float]:

@@ -363,3 +363,14 @@ def test_what_bridges_the_time_to_the_next_count_of_writers_is_forgotten_a_day_l
             f"SELECT writer_id FROM {table} WHERE startsWith(writer_id, {{w:String}})", {"w": fresh}
         )
         assert found == [(f"{fresh}-new",)]
+
+
+def test_regression_a_label_of_an_entity_finds_predictions_of_a_model_that_this_process_did_not_know(
+    two: Two, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of a new type of entity was filled from the tables this process knew, and marked as filled for everybody."""
+    monkeypatch.setattr(two.b.line.processes, "_refresh", lambda: None)  # it learns nothing by the way
+    order = {f"order-{fresh}": "o-1"}
+    predict(two.a, request_id=fresh, model=fresh, entities=order)
+    label(two.b, entity=order, value=1)
+    eventually(lambda: two.outcomes(fresh) == [("label", "labelled", "1")])

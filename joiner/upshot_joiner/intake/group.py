@@ -199,6 +199,8 @@ class GroupWriter:
         # Groups are stamped in order and each ends with the spine, so only rows stamped after the spine's newest, or the part
         # of that same group that a failing spine insert left out, can be unfinished.
         after = to_micros(newest) - 1
+        if self._store.is_shared:
+            self._served.refresh()  # what another process left may be of a model that only it knew
         for model in self._served.models():
             table = self._served.table(model)
             params = {"model": model, "after": after}

@@ -286,7 +286,10 @@ class Attributor:
 
     def _fill(self) -> None:
         """Index what was stored before a type of entity was known."""
-        for name in self._entities.unfilled():
+        unfilled = self._entities.unfilled()
+        if unfilled and self._store.is_shared:
+            self._served.refresh()  # another process may have got the first prediction of a model
+        for name in unfilled:
             models = self._served.models()
             self._entities.fill(name, [(model, self._served.table(model) or "") for model in models])
             self.touched([key for (key,) in self._store.query(_OF_TYPE, {"name": name})], self._stamper.last)
