@@ -90,7 +90,9 @@ class Line(ServedLine):
         return opened
 
     def close(self, *, killed: bool = False) -> None:
-        """Stop them; the store stays open. ``killed``: nobody has noted that this was the end."""
+        """Stop them; the store stays open. ``killed``: nobody has noted that this was the end, or finished what was cut off."""
+        if killed:
+            self.committer._recover_own = lambda: None
         self.attributor.close()
         if self.processes is not None:
             self.processes.close(is_whole=self.committer.is_whole and self.attributor.is_whole and not killed)

@@ -79,7 +79,7 @@ def test_a_group_cut_off_by_a_crash_is_finished_at_the_next_start(
     failing_once(store, "predictions", monkeypatch)
     with pytest.raises(Problem):
         crashed.predict({"request_id": fresh, "model": fresh, "features": {"x": 1}})
-    crashed.close()
+    crashed.close(killed=True)
     assert store.query("SELECT count() FROM predictions WHERE request_id = {r:String}", {"r": fresh}) == [(0,)]
     again = Line.open(store)
     try:
@@ -164,3 +164,16 @@ def test_regression_conflicts_do_not_make_the_number_of_waiting_events_negative(
     assert line.label(label | {"value": 2}).rejected == 1
     line.committer.barrier().result(30)
     assert line.committer.waiting == 0
+
+
+def test_a_group_cut_off_is_finished_when_its_process_ends(
+    store: Store, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next need not: the sender may be told by another server before that one has looked."""
+    line = Line.open(store)
+    failing_once(store, "predictions", monkeypatch)
+    with pytest.raises(Problem):
+        line.predict({"request_id": fresh, "model": fresh, "features": {"x": 1}})
+    line.close()
+    assert line.committer.is_whole
+    assert store.query("SELECT count() FROM predictions WHERE request_id = {r:String}", {"r": fresh}) == [(1,)]

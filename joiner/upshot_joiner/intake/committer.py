@@ -123,7 +123,7 @@ class Committer:
         self.run(self._try_a_write).result(timeout=PROBE_TIMEOUT_S)
 
     def close(self) -> None:
-        """Store what is waiting, then stop."""
+        """Store what is waiting, finish what a failure cut off, if the store takes it now, and stop."""
         if self._closed:
             return
         self._closed = True
@@ -156,6 +156,14 @@ class Committer:
         return batch.future
 
     def _work(self) -> None:
+        self._take_groups()
+        if self._unfinished:
+            try:
+                self._recover_own()
+            except StoreError as error:
+                _log.warning("a group that was cut off is left for the next start (code %d)", error.code)
+
+    def _take_groups(self) -> None:
         while True:
             first = self._queue.get()
             if first is None:
