@@ -115,11 +115,14 @@ def test_a_report_that_dies_is_failed_and_nothing_else_notices(server: RunningSe
     uploaded = server.http.post("/v1/models/wide/references", content=reference(), timeout=120)
     assert uploaded.status_code in (200, 201), uploaded.text
 
+    alarms: set[str] = set()  # also while nothing, or a part, is rolled up
+
     def judged() -> dict[str, dict[str, Any]]:
         answer = server.http.get("/v1/models/wide/skew", timeout=120)
         assert answer.status_code == 200, answer.text
         found = {row["feature"]: row for row in answer.json()["features"]}
-        assert found["f0"]["rows_current"] == ROWS
+        alarms.update(name for name, row in found.items() if name.startswith("f") and row["verdict"] == "drift")
+        assert {row["rows_current"] for name, row in found.items() if name.startswith("f")} == {ROWS}
         assert found["f0"]["rows_reference"] == ROWS
         return found
 
@@ -138,11 +141,10 @@ def test_a_report_that_dies_is_failed_and_nothing_else_notices(server: RunningSe
     assert server.http.get(f"{report}/html").status_code == 404
     assert (sender.refused, page.status_code) == ([], 200)
     assert sender.sent > 0
+    assert alarms == set()
     assert found["constant"]["verdict"] == "ok"
     for name in ("empty", "nothing", "new"):
         assert found[name]["verdict"] == "drift", found[name]
     assert {row["verdict"] for row in found.values()} <= {"ok", "drift", "no_verdict"}
-    # A quiet model: a thousand columns of the training's distribution are no thousand chances of an alarm.
-    assert [name for name in found if name.startswith("f") and found[name]["verdict"] == "drift"] == []
     assert_books_balance(server)
     assert server.http.get("/v1/models").json()["models"][0]["predictions"] > 0

@@ -255,3 +255,30 @@ def test_broken_columns_never_break_the_answer(flywheel: Flywheel, tmp_path: Pat
         assert row["verdict"] in ("ok", "drift", "no_verdict")
         assert row["statistic"] is None or np.isfinite(row["statistic"])
         assert flywheel.monitor.feature(flywheel.model, row["feature"], Asked())["kind"] == row["kind"]
+
+
+def test_regression_what_is_not_rolled_up_yet_is_not_called_missing(flywheel: Flywheel, tmp_path: Path) -> None:
+    """The first rows, and those whose scale a new reference has just changed, were told as features that are not served."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"request_id": f"{flywheel.model}-{i}", "features": {"x": float(x)}} for i, x in enumerate(rng.normal(size=400))
+    ]
+    add_reference(flywheel, tmp_path, x=rng.normal(size=2_000))
+    flywheel.serve(rows)
+
+    def said() -> tuple[str, str | None]:
+        [row] = [one for one in flywheel.monitor.skew(flywheel.model, Asked())["features"] if one["feature"] == "x"]
+        assert flywheel.monitor.feature(flywheel.model, "x", Asked())["verdict"] == row["verdict"]
+        return row["verdict"], row["reason"]
+
+    assert said() == ("no_verdict", "nothing of this window is rolled up yet")
+    flywheel.roll()
+    assert said()[0] == "ok"
+    flywheel.store.command(  # as while the profiles of the hour are written again on another scale
+        "INSERT INTO profiles SELECT * REPLACE (scale_id + 1 AS scale_id, 1 AS n) FROM profiles FINAL "
+        "WHERE model = {m:String} AND feature = 'x'",
+        {"m": flywheel.model},
+    )
+    add_reference(flywheel, tmp_path, x=rng.normal(size=2_000), z=rng.normal(size=2_000))
+    [row] = [one for one in flywheel.monitor.skew(flywheel.model, Asked())["features"] if one["feature"] == "z"]
+    assert (row["verdict"], row["reason"]) == ("no_verdict", "the profiles are being rolled up again on a new scale")

@@ -120,6 +120,8 @@ class Drift:
         key = self._find(model, name, role, {**base.profiles, **profiles})
         current, reference = profiles.get(key), base.profiles.get(key)
         judgement = self._compare(key, reference, current, config, now)
+        if current is None and key[0] == "feature" and (why := self._not_rolled_up(now)):
+            judgement.withhold(why)
         family = len({**base.profiles, **profiles})
         settle([judgement], config.drift.false_discovery_rate, family)
         start = _day(asked.start) if asked.start else _day(now.end - 90 * DAY)
@@ -209,6 +211,10 @@ class Drift:
             if not base.profiles:
                 judgement.withhold(base.note or "the baseline window has no rows")
             compared.append((key, judgement))
+        absent = [judgement for key, judgement in compared if key[0] == "feature" and key not in profiles]
+        if absent and (why := self._not_rolled_up(window)):
+            for judgement in absent:
+                judgement.withhold(why)
         settle([judgement for _, judgement in compared], config.drift.false_discovery_rate)
         names = {key[1] for key, _ in compared if key[0] == "feature"}
         judged: list[tuple[Judgement, dict[str, Any]]] = []
@@ -237,6 +243,15 @@ class Drift:
                 "tested": sum(judgement.is_tested for _, judgement in compared),
             },
         }
+
+    def _not_rolled_up(self, window: Window) -> str | None:
+        """Why a feature that has no profile in a window may have been served in it all the same; None where it was not."""
+        if not rolled.is_rolled(self._store, window.model, window.start, window.end):
+            return "nothing of this window is rolled up yet"
+        hours = rolled.off_scale(self._store, window.model, self._scales.read(window.model))
+        if any(window.start <= hour < window.end for hour in hours):
+            return "the profiles are being rolled up again on a new scale"
+        return None
 
     def _find(self, model: str, name: str, role: str | None, known: Mapping[Key, Profile]) -> Key:
         """The column of this name: a feature, else a score, prediction or label of that name, now or at any earlier time."""

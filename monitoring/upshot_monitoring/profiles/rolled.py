@@ -52,6 +52,10 @@ _OFF_SCALE = """
 SELECT DISTINCT hour FROM profiles FINAL
 WHERE model = {model:String} AND n > 0 AND scale_id NOT IN {scale_ids:Array(UInt64)}
 """
+_ANY_ROLLED = """
+SELECT count() > 0 FROM rolled_hours FINAL
+WHERE model = {model:String} AND task = 'profiles' AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
+"""
 _GIVEN_HOURS = "hour IN {hours:Array(DateTime('UTC'))}"
 _COVERED_BY_SERVED = """
 SELECT toStartOfHour(predicted_at) AS hour, model_version, count(), toUInt64(toUnixTimestamp64Micro(max(received_at))), 0
@@ -109,6 +113,12 @@ def stale_label(store: Store, model: str, table: str, label: str, setup: int) ->
     sql = _STALE_LABEL.format(by_hour=_BY_HOUR.format(table=table, where="true"))
     params = {"model": model, "label": label, "task": f"label:{label}", "setup": setup}
     return {hour for (hour,) in store.query(sql, params)}
+
+
+def is_rolled(store: Store, model: str, start: datetime, end: datetime) -> bool:
+    """Whether the profiles of at least one hour of a range are there, all of them."""
+    [(found,)] = store.query(_ANY_ROLLED, {"model": model, "start": start, "end": end})
+    return bool(found)
 
 
 def off_scale(store: Store, model: str, pinned: Mapping[Key, Scale]) -> set[datetime]:

@@ -96,8 +96,8 @@ def _read(file: Path, numeric: list[str], classes: list[str]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    # Whatever goes wrong here must not fill the server's disk, with its error output either, nor its memory: where that runs out all
-    # the same, the kernel ends this process and not the server.
+    # Whatever goes wrong here must not fill the server's disk, with its error output either, nor its memory: where that runs out
+    # all the same, the kernel ends this process and not the server.
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     with contextlib.suppress(OSError):
