@@ -23,7 +23,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.timeout(900)
 
 N_FEATURES = 1_000
-ROWS = 300
+ROWS = 150
 BROKEN: dict[str, Any] = {"constant": 7.0, "empty": None, "nothing": float("nan"), "new": "never seen in training"}
 
 
@@ -127,7 +127,7 @@ def test_a_report_that_dies_is_failed_and_nothing_else_notices(server: RunningSe
         return found
 
     with Sender(server) as sender:
-        found = eventually(judged, 120, 0.5)
+        found = eventually(judged, 240, 2.0)
         asked = server.post("/v1/models/wide/reports", {})
         assert asked.status_code in (200, 201, 202), asked.text
         report = f"/v1/reports/{asked.json()['id']}"

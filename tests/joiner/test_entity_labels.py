@@ -524,7 +524,7 @@ def test_a_group_cut_off_before_the_index_is_finished_at_the_next_start(
     failing_once(store, "entity_predictions", monkeypatch)
     with pytest.raises(Problem):
         crashed.predict({"request_id": fresh, "model": fresh, "predicted_at": at(hours=2), "entities": of(fresh)})
-    crashed.close()
+    crashed.close(killed=True)
     assert store.query("SELECT count() FROM predictions WHERE request_id = {r:String}", {"r": fresh}) == [(0,)]
     again = Line.open(store)
     try:

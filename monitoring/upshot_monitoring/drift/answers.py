@@ -116,11 +116,12 @@ class Drift:
         # The range is that of the trend; the distribution "now" is that of the drift window at its end.
         now = self.window(model, replace(asked, start=None))
         base = self._base(now, asked.baseline, config)
+        why = self._not_rolled_up(now)
         profiles = self.profiles(now)
         key = self._find(model, name, role, {**base.profiles, **profiles})
         current, reference = profiles.get(key), base.profiles.get(key)
         judgement = self._compare(key, reference, current, config, now)
-        if current is None and key[0] == "feature" and (why := self._not_rolled_up(now)):
+        if current is None and key[0] == "feature" and (why := why or self._not_rolled_up(now)):
             judgement.withhold(why)
         family = len({**base.profiles, **profiles})
         settle([judgement], config.drift.false_discovery_rate, family)
@@ -200,6 +201,7 @@ class Drift:
         return versions[0] if len(versions) == 1 else None
 
     def _answer(self, window: Window, base: _Base, config: ModelConfig) -> dict[str, Any]:
+        why = self._not_rolled_up(window)  # before they are read, and after: a roll-up may end in between
         profiles = self.profiles(window)
         compared: list[tuple[Key, Judgement]] = []
         for key in {**base.profiles, **profiles}:
@@ -212,7 +214,7 @@ class Drift:
                 judgement.withhold(base.note or "the baseline window has no rows")
             compared.append((key, judgement))
         absent = [judgement for key, judgement in compared if key[0] == "feature" and key not in profiles]
-        if absent and (why := self._not_rolled_up(window)):
+        if absent and (why := why or self._not_rolled_up(window)):
             for judgement in absent:
                 judgement.withhold(why)
         settle([judgement for _, judgement in compared], config.drift.false_discovery_rate)
