@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +17,10 @@ from upshot_joiner.errors import Problem, StoreError
 from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.commands.alerts import alerts, check
 from upshot_server.commands.labels import labels
+from upshot_server.commands.labels_told import print_json
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
 from upshot_server.commands.skew_rows import skew
+from upshot_server.commands.waiting import wait_for
 from upshot_server.feeds_command import feed
 from upshot_server.hooks_command import hooks
 from upshot_server.settings import DEFAULT_PORT
@@ -135,7 +135,7 @@ def migrate(clickhouse: ClickHouse = None, cluster: Cluster = None, as_json: AsJ
     finally:
         store.close()
     if as_json:
-        _print_json({"shards": len(settings.clickhouse_urls), "applied": applied})
+        print_json({"shards": len(settings.clickhouse_urls), "applied": applied})
     else:
         _out.print(f"{len(applied)} migrations applied on {len(settings.clickhouse_urls)} shards")
 
@@ -228,7 +228,7 @@ def replay(
             with ServerClient(url) as server:
                 found = from_quarantine(server, choice, dry_run, show)
     if as_json:
-        _print_json({**found, "from": source, "dry_run": dry_run})
+        print_json({**found, "from": source, "dry_run": dry_run})
         return
     taken = "sent" if source == "dead" else "replayed"
     _out.print(f"{found['found']:,} found, {found[taken]:,} {'would be ' if dry_run else ''}{taken}")
@@ -256,9 +256,9 @@ def export(
     }  # fmt: skip
     with ServerClient(url) as server:
         job = server.post("/v1/exports", {name: value for name, value in request.items() if value is not None})
-        found = _wait(server, f"/v1/exports/{job['id']}", "exporting", as_json)
+        found = wait_for(server, f"/v1/exports/{job['id']}", "exporting", quiet=as_json)
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found["status"] == "done":
         manifest = found["manifest"]
         states = ", ".join(f"{count:,} {state}" for state, count in manifest["states"].items())
@@ -277,9 +277,9 @@ def report(
     """Make an Evidently report of the newest window against the reference, and wait for it."""
     with ServerClient(url) as server:
         job = server.post(f"/v1/models/{model}/reports", {})
-        found = _wait(server, f"/v1/reports/{job['id']}", "reporting", as_json)
+        found = wait_for(server, f"/v1/reports/{job['id']}", "reporting", quiet=as_json)
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found["status"] == "done":
         _out.print(f"{url}/v1/reports/{job['id']}/html", soft_wrap=True)
     _fail_unless_done(found)
@@ -296,9 +296,9 @@ def verify(
     asked = {name: value for name, value in (("model", model), ("since", since)) if value is not None}
     with ServerClient(url) as server:
         round_ = server.post("/v1/verify", asked)
-        found = _wait(server, f"/v1/verify/{round_['id']}", "verifying", as_json)
+        found = wait_for(server, f"/v1/verify/{round_['id']}", "verifying", quiet=as_json)
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found["status"] == "done":
         for what in ("predictions", "outcomes", "orphans"):
             counts = found[what]
@@ -322,7 +322,7 @@ def reference_add(
     with ServerClient(url) as server:
         found = server.upload(f"/v1/models/{model}/references", file, {"model_version": model_version})
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _out.print(f"reference {found['id']}: {found['rows']:,} rows")
 
@@ -339,18 +339,6 @@ def main() -> None:
         _fail(error.strerror or str(error))
 
 
-def _wait(server: ServerClient, path: str, what: str, quiet: bool) -> dict[str, Any]:
-    show = not quiet and sys.stderr.isatty()
-    with Progress(console=_err, disable=not show, transient=True) as progress:
-        task = progress.add_task(what, total=1.0)
-        while True:
-            found = server.get(path)
-            progress.update(task, completed=found.get("progress") or 0.0)
-            if found["status"] not in ("queued", "running"):
-                return found
-            time.sleep(0.1)
-
-
 def _fail_unless_done(found: dict[str, Any]) -> None:
     if found["status"] != "done":
         _fail(found.get("error") or f"status: {found['status']}")
@@ -359,7 +347,3 @@ def _fail_unless_done(found: dict[str, Any]) -> None:
 def _fail(message: str) -> None:
     _err.print(f"upshot: {message}", soft_wrap=True, markup=False)
     sys.exit(1)
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")

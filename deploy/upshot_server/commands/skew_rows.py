@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from upshot_server.client import ServerClient, ServerRefused
+from upshot_server.commands.labels_told import print_json
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
+from upshot_server.commands.waiting import wait_for
 
 skew = typer.Typer(help="What was served against what was recomputed.", no_args_is_help=True)
 
@@ -24,7 +23,6 @@ MOST_FEATURES = 40
 _WORDS = ("equal", "mismatch", "kind_mismatch", "missing", "extra")
 
 _out = Console()
-_err = Console(stderr=True)
 
 
 @skew.callback()
@@ -73,27 +71,15 @@ def rows(
     }  # fmt: skip
     with ServerClient(url) as server:
         job = server.upload(f"/v1/models/{model}/row-skews", file, asked, media_type)
-        found = _wait(server, f"/v1/row-skews/{job['id']}", quiet=as_json)
+        found = wait_for(server, f"/v1/row-skews/{job['id']}", "comparing", quiet=as_json)
     if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        print_json(found)
     if found["status"] != "done":
         raise ServerRefused(found["error"] or f"status: {found['status']}")
     if not as_json:
         _print(found["result"])
     if found["result"]["differing"]:
         sys.exit(DIFFERS)
-
-
-def _wait(server: ServerClient, path: str, *, quiet: bool) -> dict[str, Any]:
-    show = not quiet and sys.stderr.isatty()
-    with Progress(console=_err, disable=not show, transient=True) as progress:
-        task = progress.add_task("comparing", total=1.0)
-        while True:
-            found = server.get(path)
-            progress.update(task, completed=found["progress"])
-            if found["status"] not in ("queued", "running"):
-                return found
-            time.sleep(0.1)
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -11,21 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-import pyarrow as pa
-
 from upshot.errors import UpshotError
-from upshot_joiner.clock import Clock, to_micros
+from upshot_joiner.clock import Clock
 from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
+from upshot_monitoring.kept_jobs import Job, KeptJob, KeptJobs
 from upshot_monitoring.reports.as_code import report_as_code
 from upshot_monitoring.reports.shown import shown
 from upshot_monitoring.reports.suite import suite_of
@@ -38,11 +33,6 @@ MAX_STDERR_BYTES = 16_384
 _WORKER = "upshot_monitoring.reports.evidently_worker"
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
 
-_READ = """
-SELECT id, model, status, request, result, error, created_at FROM reports FINAL
-WHERE {where} ORDER BY created_at DESC, version DESC LIMIT 200
-"""
-
 FILES = ("request.json", "reference.parquet", "current.parquet")
 """What a report was made from, kept beside it: what is pinned of each column, and the samples of both sides."""
 
@@ -52,14 +42,6 @@ Prepare = Callable[[str, dict[str, Any], Path], dict[str, Any]]
 
 class ReportFailed(UpshotError):
     """A report could not be made; the message says why, for the person who asked."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    id: str
-    model: str
-    request: dict[str, Any]
-    created_at: datetime
 
 
 class Reports:
@@ -80,21 +62,17 @@ class Reports:
         self._folder = folder
         self._prepare = prepare
         self._timeout_s = timeout_s
-        self._owner = owner
-        """This server, among those that share the store."""
-        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        self._kept = KeptJobs(store, "reports", owner)
+        self._queue: queue.Queue[Job | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._last_version = 0
 
     def start(self) -> None:
         """Begin to make reports. Those that a stopped server left unfinished are marked as failed."""
-        left = _READ.format(where="status IN ('queued', 'running') AND owner = {owner:String}")
-        for row in self._store.query(left, {"owner": self._owner}):
-            job = _Job(row[0], row[1], json.loads(row[3]), row[6])
-            self._note(job, "failed", error="the server stopped before the report was made; ask for it again")
+        for job in self._kept.unfinished():
+            self._kept.note(job, "failed", error="the server stopped before the report was made; ask for it again")
         self._thread = threading.Thread(target=self._work, name="upshot-reports", daemon=True)
         self._thread.start()
 
@@ -110,22 +88,21 @@ class Reports:
         """Ask for a report; returns its ``id`` and ``status``. Raises a 503 :class:`Problem` when too many are waiting."""
         if self._queue.qsize() >= MAX_WAITING:
             raise Problem(503, "overloaded", "Too many reports are waiting; try again later.", retry_after_s=30)
-        job = _Job(uuid4().hex, model, request, self._clock.now())
-        self._note(job, "queued")
+        job = Job(uuid4().hex, model, request, self._clock.now())
+        self._kept.note(job, "queued")
         self._queue.put(job)
         return {"id": job.id, "status": "queued"}
 
     def get(self, report_id: str) -> dict[str, Any]:
         """A report's status and, once done, its result. Raises a 404 :class:`Problem` for an unknown ID."""
-        rows = self._store.query(_READ.format(where="id = {id:String}"), {"id": report_id})
-        if not rows:
+        kept = self._kept.get(report_id)
+        if kept is None:
             raise Problem(404, "unknown_report", "No report of this ID is known.")
-        return _described(rows[0])
+        return _described(kept)
 
     def list(self, model: str) -> list[dict[str, Any]]:
         """The reports of a model, newest first."""
-        rows = self._store.query(_READ.format(where="model = {model:String}"), {"model": model})
-        return [_described(row) for row in rows]
+        return [_described(kept) for kept in self._kept.of_model(model)]
 
     def html(self, report_id: str) -> Path:
         """The page. Raises a 404 :class:`Problem` while there is none."""
@@ -152,17 +129,17 @@ class Reports:
             if job is None:
                 return
             try:
-                self._note(job, "running")
-                self._note(job, "done", result=self._make(job))
+                self._kept.note(job, "running")
+                self._kept.note(job, "done", result=self._make(job))
             except ReportFailed as error:
-                self._note_failure(job, str(error))
+                self._kept.note_failure(job, str(error))
             except Problem as problem:
-                self._note_failure(job, problem.title)
+                self._kept.note_failure(job, problem.title)
             except Exception:  # noqa: BLE001  # a report's failure is its status; the next one is still made
                 _log.exception("a report failed")
-                self._note_failure(job, "something went wrong here; it is in the server's log")
+                self._kept.note_failure(job, "something went wrong here; it is in the server's log")
 
-    def _make(self, job: _Job) -> dict[str, Any]:
+    def _make(self, job: Job) -> dict[str, Any]:
         folder = self._folder / job.id
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -211,44 +188,17 @@ class Reports:
                     return
                 process.wait(10)
 
-    def _note_failure(self, job: _Job, error: str) -> None:
-        try:
-            self._note(job, "failed", error=error)
-        except UpshotError:
-            _log.exception("the failure of a report could not be written down")
 
-    def _note(self, job: _Job, status: str, *, result: dict[str, Any] | None = None, error: str = "") -> None:
-        with self._lock:
-            self._last_version = max(self._last_version + 1, time.time_ns() // 1000)
-            version = self._last_version
-        self._store.insert(
-            "reports",
-            pa.table(
-                {
-                    "id": [job.id],
-                    "model": [job.model],
-                    "status": [status],
-                    "request": [msgspec.json.encode(job.request).decode()],
-                    "result": [msgspec.json.encode(result).decode() if result is not None else ""],
-                    "error": [error],
-                    "owner": [self._owner],
-                    "created_at": pa.array([to_micros(job.created_at)], pa.int64()).cast(pa.timestamp("us", "UTC")),
-                    "version": pa.array([version], pa.uint64()),
-                }
-            ),
-        )
-
-
-def _described(row: Any) -> dict[str, Any]:
-    report_id, model, status, request, result, error, created_at = row
+def _described(kept: KeptJob) -> dict[str, Any]:
+    is_done = kept.status == "done"
     return {
-        "id": report_id,
-        "model": model,
-        "status": status,
-        "request": json.loads(request),
-        "result": json.loads(result) if result else None,
-        "error": error or None,
-        "created_at": created_at,
-        "html": f"/v1/reports/{report_id}/html" if status == "done" else None,
-        "code": f"/v1/reports/{report_id}/code" if status == "done" else None,
+        "id": kept.job.id,
+        "model": kept.job.model,
+        "status": kept.status,
+        "request": kept.job.request,
+        "result": kept.result,
+        "error": kept.error,
+        "created_at": kept.job.created_at,
+        "html": f"/v1/reports/{kept.job.id}/html" if is_done else None,
+        "code": f"/v1/reports/{kept.job.id}/code" if is_done else None,
     }
