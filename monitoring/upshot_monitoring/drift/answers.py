@@ -13,7 +13,7 @@ from upshot_joiner.errors import Problem
 from upshot_joiner.store.client import Store
 from upshot_monitoring.drift.describe import figures_of, moments, said
 from upshot_monitoring.drift.histogram import histogram
-from upshot_monitoring.drift.verdict import Judgement, compare, settle
+from upshot_monitoring.drift.verdict import NEW_SCALE, Judgement, compare, settle
 from upshot_monitoring.profiles import rolled
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.read import Window, read_slots, read_window
@@ -116,13 +116,12 @@ class Drift:
         # The range is that of the trend; the distribution "now" is that of the drift window at its end.
         now = self.window(model, replace(asked, start=None))
         base = self._base(now, asked.baseline, config)
-        why = self._not_rolled_up(now)
         profiles = self.profiles(now)
         key = self._find(model, name, role, {**base.profiles, **profiles})
         current, reference = profiles.get(key), base.profiles.get(key)
         judgement = self._compare(key, reference, current, config, now)
-        if current is None and key[0] == "feature" and (why := why or self._not_rolled_up(now)):
-            judgement.withhold(why)
+        if current is None:
+            self._withhold_what_may_come(now, {key: judgement})
         family = len({**base.profiles, **profiles})
         settle([judgement], config.drift.false_discovery_rate, family)
         start = _day(asked.start) if asked.start else _day(now.end - 90 * DAY)
@@ -201,7 +200,6 @@ class Drift:
         return versions[0] if len(versions) == 1 else None
 
     def _answer(self, window: Window, base: _Base, config: ModelConfig) -> dict[str, Any]:
-        why = self._not_rolled_up(window)  # before they are read, and after: a roll-up may end in between
         profiles = self.profiles(window)
         compared: list[tuple[Key, Judgement]] = []
         for key in {**base.profiles, **profiles}:
@@ -213,10 +211,7 @@ class Drift:
             if not base.profiles:
                 judgement.withhold(base.note or "the baseline window has no rows")
             compared.append((key, judgement))
-        absent = [judgement for key, judgement in compared if key[0] == "feature" and key not in profiles]
-        if absent and (why := why or self._not_rolled_up(window)):
-            for judgement in absent:
-                judgement.withhold(why)
+        self._withhold_what_may_come(window, {key: one for key, one in compared if key not in profiles})
         settle([judgement for _, judgement in compared], config.drift.false_discovery_rate)
         names = {key[1] for key, _ in compared if key[0] == "feature"}
         judged: list[tuple[Judgement, dict[str, Any]]] = []
@@ -246,14 +241,23 @@ class Drift:
             },
         }
 
-    def _not_rolled_up(self, window: Window) -> str | None:
-        """Why a feature that has no profile in a window may have been served in it all the same; None where it was not."""
-        if not rolled.is_rolled(self._store, window.model, window.start, window.end):
-            return "nothing of this window is rolled up yet"
-        hours = rolled.off_scale(self._store, window.model, self._scales.read(window.model))
-        if any(window.start <= hour < window.end for hour in hours):
-            return "the profiles are being rolled up again on a new scale"
-        return None
+    def _withhold_what_may_come(self, window: Window, absent: Mapping[Key, Judgement]) -> None:
+        """Give no verdict on features without a profile in a window whose roll-up is not whole: they may have been served in it."""
+        absent = {key: judgement for key, judgement in absent.items() if key[0] == "feature"}
+        if not absent:
+            return
+        model, start, end = window.model, window.start, window.end
+        why: str | None = None
+        late: Mapping[Key, Profile] = {}
+        if not rolled.is_rolled(self._store, model, start, end):
+            why = "nothing of this window is rolled up yet"
+        elif rolled.off_scale(self._store, model, self._scales.read(model), start, end):
+            why = NEW_SCALE
+        else:  # the roll-up may have ended since they were read
+            late = self.profiles(window)
+        for key, judgement in absent.items():
+            if why or key in late:
+                judgement.withhold(why or NEW_SCALE)
 
     def _find(self, model: str, name: str, role: str | None, known: Mapping[Key, Profile]) -> Key:
         """The column of this name: a feature, else a score, prediction or label of that name, now or at any earlier time."""

@@ -20,6 +20,7 @@ from upshot_monitoring.profiles.profile import Profile
 
 Verdict = Literal["ok", "drift", "no_verdict"]
 
+NEW_SCALE = "the profiles are being rolled up again on a new scale"
 MIN_ROWS = 100
 """On either side; below, chance is larger than most thresholds."""
 MISSING_STEP = 0.05
@@ -151,7 +152,7 @@ def compare(
     if then.present < min_rows or now.present < min_rows:
         return _because(found, f"too few values: {then.present} in the reference, {now.present} in the window")
     if kind in NUMERIC and then.scale.scale_id != now.scale.scale_id:
-        return _because(found, "the profiles are being rolled up again on a new scale")
+        return _because(found, NEW_SCALE)
     return _compare_values(found, then, now, method)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from upshot_joiner.clock import EPOCH
 from upshot_joiner.store.client import Store
 from upshot_monitoring.profiles.scales import Key, Scale
 
@@ -48,9 +49,12 @@ LEFT JOIN (
 GROUP BY hour
 HAVING max(newest_row > ifNull(covers, 0) OR newest_outcome > ifNull(covers_outcomes, 0) OR ifNull(setup, 0) != {{setup:UInt64}})
 """
+_END = datetime(2106, 1, 1, tzinfo=UTC)
+"""After every hour that a DateTime can hold, nearly."""
 _OFF_SCALE = """
 SELECT DISTINCT hour FROM profiles FINAL
-WHERE model = {model:String} AND n > 0 AND scale_id NOT IN {scale_ids:Array(UInt64)}
+WHERE model = {model:String} AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
+  AND n > 0 AND scale_id NOT IN {scale_ids:Array(UInt64)}
 """
 _ANY_ROLLED = """
 SELECT count() > 0 FROM rolled_hours FINAL
@@ -121,10 +125,13 @@ def is_rolled(store: Store, model: str, start: datetime, end: datetime) -> bool:
     return bool(found)
 
 
-def off_scale(store: Store, model: str, pinned: Mapping[Key, Scale]) -> set[datetime]:
-    """Hours with a profile on a scale that is not pinned any more."""
+def off_scale(
+    store: Store, model: str, pinned: Mapping[Key, Scale], start: datetime = EPOCH, end: datetime = _END
+) -> set[datetime]:
+    """Hours of a range with a profile on a scale that is not pinned any more."""
     ids = [scale.scale_id for scale in pinned.values()]
-    return {hour for (hour,) in store.query(_OFF_SCALE, {"model": model, "scale_ids": ids})}
+    params = {"model": model, "scale_ids": ids, "start": start, "end": end}
+    return {hour for (hour,) in store.query(_OFF_SCALE, params)}
 
 
 def covered_by_served(store: Store, table: str, hours: Sequence[datetime]) -> Covers:
