@@ -20,7 +20,7 @@ CLASS_SQL = (
 )
 """The predicted class of a served row; null where a plain number was predicted."""
 
-Role = Literal["feature", "score", "prediction", "label"]
+Role = Literal["feature", "score", "prediction", "label", "freshness", "attribution"]
 
 
 @dataclass(frozen=True)

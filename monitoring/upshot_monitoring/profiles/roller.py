@@ -19,10 +19,11 @@ from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Sharing
 from upshot_monitoring.performance import rollup as performance
-from upshot_monitoring.profiles import rolled, rollup
-from upshot_monitoring.profiles.columns import Column, label_columns, names_parameter, served_columns
+from upshot_monitoring.profiles import rolled
+from upshot_monitoring.profiles.columns import label_columns, names_parameter, served_columns
 from upshot_monitoring.profiles.due import Due
-from upshot_monitoring.profiles.scales import FIRST_ROWS, UNSCALED, Scales, better, measure, wanting
+from upshot_monitoring.profiles.hours import KEY_COLUMNS, HourProfiles
+from upshot_monitoring.profiles.scales import Scales
 
 _log = logging.getLogger("upshot.monitoring")
 
@@ -38,8 +39,6 @@ OTHERS_DUTY = 0.1
 """The share of the time that this may take."""
 
 PROFILES = "profiles"
-_KEY = "{{model:String}} AS model, hour, {role} AS role, {feature} AS feature, model_version"
-_KEY_COLUMNS = ("model", "hour", "role", "feature", "model_version")
 _HOURS = "toStartOfHour(predicted_at) IN {hours:Array(DateTime('UTC'))}"
 # The labels of predictions that were shown.
 _LABELLED = """(
@@ -52,7 +51,7 @@ INSERT INTO {table} ({key}, version) SELECT {key}, {{version:UInt64}} FROM {tabl
 WHERE model = {{model:String}} AND {label} AND hour IN {{hours:Array(DateTime('UTC'))}} AND version < {{before:UInt64}} AND rows > 0
 """
 _NO_LABELS = _NOTHING_LEFT.format(
-    table="profiles", key=", ".join(_KEY_COLUMNS), label="role = 'label' AND feature = {label:String}"
+    table="profiles", key=", ".join(KEY_COLUMNS), label="role = 'label' AND feature = {label:String}"
 )
 _NO_PERFORMANCE = _NOTHING_LEFT.format(
     table="performance_sums", key="model, label, hour, model_version, setup", label="label = {label:String}"
@@ -104,6 +103,7 @@ class Roller:
         """Held while rolling; hold it to change scales."""
         self.stats = RollerStats()
         self._versions = rolled.Versions(store)
+        self._profiles = HourProfiles(store, scales, self._versions)
 
     def start(self) -> None:
         """Begin to roll: first what a stopped server left behind, then what changes."""
@@ -250,6 +250,10 @@ class Roller:
             if of_label:
                 self._roll_label(model, table, label, of_label)
         due.remove(chunk)
+        self._due[model].served |= self._profiles.off_scale.pop(model, set())
+        self.stats.statements += self._profiles.statements
+        self.stats.repinned_scales += self._profiles.repinned_scales
+        self._profiles.statements = self._profiles.repinned_scales = 0
         self.stats.hours += len(chunk)
         self.stats.revision += 1
         return len(chunk)
@@ -264,13 +268,9 @@ class Roller:
     def _roll_served(self, model: str, table: str, hours: Sequence[datetime]) -> None:
         covers = self._settled(rolled.covered_by_served(self._store, table, hours))
         columns = served_columns(model, self._served, self._configs.get(model))
-        self._roll_profiles(
-            model,
-            columns,
-            hours,
-            source=f"(SELECT * FROM {table} FINAL WHERE {_HOURS})",
-            params={"names": names_parameter(columns)},
-        )
+        source = f"(SELECT * FROM {table} FINAL WHERE {_HOURS})"
+        self._profiles.roll(model, columns, hours, source, {"names": names_parameter(columns)})
+        self._profiles.roll_maps(model, hours, source)
         rolled.note(self._store, model, PROFILES, covers, 0, self._versions.next())
 
     def _roll_label(self, model: str, table: str, label: str, hours: Sequence[datetime]) -> None:
@@ -282,7 +282,7 @@ class Roller:
         source = _LABELLED.format(
             hours=_HOURS, table=table, identity=activation.IDENTITY, counts=activation.counts(_HOURS)
         )
-        self._roll_profiles(model, columns, hours, source=source, params={"label": label})
+        self._profiles.roll(model, columns, hours, source, {"label": label})
         statement = performance.hours_statement(config, label, table, _HOURS)
         self._store.command(
             f"INSERT INTO performance_sums ({', '.join(statement.columns)}, version)\n"
@@ -309,33 +309,3 @@ class Roller:
                 },
             )
         rolled.note(self._store, model, f"label:{label}", covers, setup, self._versions.next())
-
-    def _roll_profiles(
-        self,
-        model: str,
-        columns: Sequence[Column],
-        hours: Sequence[datetime],
-        *,
-        source: str,
-        params: dict[str, object],
-    ) -> None:
-        params = {**params, "model": model, "hours": list(hours)}
-        pinned = self._scales.read(model)
-        want = wanting(columns, pinned)
-        if want:
-            recent = rolled.recent_hours(self._store, model, FIRST_ROWS)
-            measured = measure(self._store, want, source, {**params, "hours": sorted({*hours, *recent})})
-            pins = better(measured, pinned)
-            if pins:
-                self._scales.pin(model, pins, self._versions.next())
-                self.stats.repinned_scales += sum(key in pinned for key in pins)
-                if any(key in pinned for key in pins):
-                    self._due[model].served |= rolled.off_scale(self._store, model, pinned | pins) - set(hours)
-                pinned = pinned | pins
-        scales = [pinned.get((column.role, column.name), UNSCALED) for column in columns]
-        for statement in rollup.statements(columns, scales, source=source, key=_KEY):
-            self._store.command(
-                statement.insert_into("profiles", _KEY_COLUMNS),
-                {**params, **statement.params, "version": self._versions.next()},
-            )
-            self.stats.statements += 1

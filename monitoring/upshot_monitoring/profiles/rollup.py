@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from upshot_monitoring.profiles.columns import Column
+from upshot_monitoring.profiles.columns import Column, Role
 from upshot_monitoring.profiles.scales import FURTHEST, Scale
 
 PER_SCALE = 32
@@ -43,21 +43,38 @@ FROM (
     tag IN (0, 1) AS is_number,
     multiIf(NOT is_number OR NOT isFinite(x), 0., greatest(-{furthest}, least({furthest}, (x - center) / scale))) AS z,
     toInt32(multiIf(NOT is_number, 0, isNaN(x), {nan}, isInfinite(x), {inf}, floor(asinh(z) * {per_scale}))) AS bucket
-  FROM (
+  FROM {cells}
+)
+GROUP BY hour, model_version, f, {text_key} tag, bucket
+"""
+_OF_COLUMNS = """(
     SELECT {hour} AS hour, model_version,
       [{numbers}] AS cell_numbers, [{tags}] AS cell_tags {texts}
     FROM {source}
   )
   ARRAY JOIN cell_numbers AS x, cell_tags AS tag, {text_join}
     {{cell_ids:Array(UInt16)}} AS f, {{centers:Array(Float64)}} AS center, {{scales:Array(Float64)}} AS scale
-)
-GROUP BY hour, model_version, f, {text_key} tag, bucket
+"""
+# One cell for each pair that a row's map has: the rows without a name are counted from the rows of its hour and version.
+_OF_MAP = """(
+    SELECT hour, model_version, toUInt8(0) AS tag, x,
+      transform(name, {{cell_names:Array(String)}}, {{cell_ids:Array(UInt16)}}, toUInt16(0)) AS f,
+      {{centers:Array(Float64)}}[f + 1] AS center, {{scales:Array(Float64)}}[f + 1] AS scale
+    FROM (SELECT {hour} AS hour, model_version, {names} AS in_map, {numbers} AS of_map FROM {source})
+    ARRAY JOIN CAST(in_map AS Array(String)) AS name, of_map AS x
+    WHERE name IN {{cell_names:Array(String)}}
+  )
+"""
+_WITH_TOTALS = """
+{cells} AS cells
+ANY LEFT JOIN (SELECT {hour} AS hour, model_version, count() AS total FROM {source} GROUP BY hour, model_version) AS totals
+USING (hour, model_version)
 """
 
 _PROFILES = """
 SELECT {key}, {{scale_ids:Array(UInt64)}}[f + 1] AS scale_id,
-  sum(k) AS rows,
-  sumIf(k, tag = 4) AS nulls, sumIf(k, tag = 5) AS absents, sumIf(k, tag = 6) AS others,
+  {rows} AS rows,
+  sumIf(k, tag = 4) AS nulls, {absents} AS absents, sumIf(k, tag = 6) AS others,
   sumIf(k, bucket = {nan}) AS nans, sumIf(k, bucket = {inf}) AS infs,
   sumIf(k, tag = 2) AS bools, sumIf(k, tag = 3) AS strs, sumIf(k, tag = 1) AS vectors,
   sumIf(k, tag IN (0, 1) AND bucket < {nan}) AS n,
@@ -69,9 +86,12 @@ SELECT {key}, {{scale_ids:Array(UInt64)}}[f + 1] AS scale_id,
   arraySlice(value_cells, 1, {max_values}) AS kept,
   kept.1 AS values, kept.2 AS value_counts,
   arraySum(arraySlice(value_cells, {max_values} + 1).2) AS overflow
-FROM ({cells})
+FROM {cells}
 GROUP BY hour, model_version, f
 """
+
+_LIMITS = {"nan": _NAN_BUCKET, "inf": _INF_BUCKET, "per_scale": PER_SCALE, "furthest": FURTHEST}
+_NO_VALUES = "CAST([] AS Array(Tuple(String, UInt64)))"
 
 
 @dataclass(frozen=True)
@@ -112,42 +132,72 @@ def statements(
         yield _statement(batch, source=source, key=key, hour=hour)
 
 
+def map_statements(
+    role: Role, names: Sequence[str], scales: Sequence[Scale], pairs: tuple[str, str], *, source: str, key: str
+) -> Iterator[Statement]:
+    """The same for the numbers that rows keep in a map; ``pairs`` are its names and its numbers as SQL."""
+    hour = "toStartOfHour(predicted_at)"
+    for start in range(0, len(names), BATCH):
+        batch = [Column(role, name) for name in names[start : start + BATCH]]
+        cells = _CELLS.format(
+            cells=_OF_MAP.format(hour=hour, source=source, names=pairs[0], numbers=pairs[1]), text_key="", **_LIMITS
+        )
+        sql = _PROFILES.format(
+            key=_key(key),
+            rows="any(total)",
+            absents="any(total) - sum(k)",
+            value_cells=_NO_VALUES,
+            max_values=MAX_VALUES,
+            cells=_WITH_TOTALS.format(cells=f"({cells})", hour=hour, source=source),
+            **_LIMITS,
+        )
+        yield _filled(sql, batch, scales[start : start + BATCH])
+
+
 def _statement(batch: Sequence[tuple[Column, Scale]], *, source: str, key: str, hour: str) -> Statement:
     columns = [column for column, _ in batch]
     textual = columns[0].is_textual
     cells = _CELLS.format(
-        hour=hour,
-        source=source,
-        nan=_NAN_BUCKET,
-        inf=_INF_BUCKET,
-        per_scale=PER_SCALE,
-        furthest=FURTHEST,
-        numbers=", ".join(map(_number, columns)),
-        tags=", ".join(map(_tag, columns)),
-        texts=f", [{', '.join(map(_text, columns))}] AS cell_texts" if textual else "",
+        cells=_OF_COLUMNS.format(
+            hour=hour,
+            source=source,
+            numbers=", ".join(map(_number, columns)),
+            tags=", ".join(map(_tag, columns)),
+            texts=f", [{', '.join(map(_text, columns))}] AS cell_texts" if textual else "",
+            text_join="cell_texts AS text," if textual else "",
+        ),
         text_key="text," if textual else "",
-        text_join="cell_texts AS text," if textual else "",
+        **_LIMITS,
     )
     sql = _PROFILES.format(
-        key=key.format(role="{cell_roles:Array(String)}[f + 1]", feature="{cell_names:Array(String)}[f + 1]"),
-        nan=_NAN_BUCKET,
-        inf=_INF_BUCKET,
+        key=_key(key),
+        rows="sum(k)",
+        absents="sumIf(k, tag = 5)",
         max_values=MAX_VALUES,
         value_cells="arraySort(cell -> (-toInt64(cell.2), cell.1), groupArrayIf((text, k), tag IN (2, 3)))"
         if textual
-        else "CAST([] AS Array(Tuple(String, UInt64)))",
-        cells=cells,
+        else _NO_VALUES,
+        cells=f"({cells})",
+        **_LIMITS,
     )
+    return _filled(sql, columns, [scale for _, scale in batch])
+
+
+def _key(key: str) -> str:
+    return key.format(role="{cell_roles:Array(String)}[f + 1]", feature="{cell_names:Array(String)}[f + 1]")
+
+
+def _filled(sql: str, columns: Sequence[Column], scales: Sequence[Scale]) -> Statement:
     return Statement(
         sql,
-        max(1024, CELLS_PER_BLOCK // len(batch)),
+        max(1024, CELLS_PER_BLOCK // len(columns)),
         {
-            "cell_ids": list(range(len(batch))),
+            "cell_ids": list(range(len(columns))),
             "cell_roles": [column.role for column in columns],
             "cell_names": [column.name for column in columns],
-            "centers": [scale.center for _, scale in batch],
-            "scales": [scale.scale for _, scale in batch],
-            "scale_ids": [scale.scale_id for _, scale in batch],
+            "centers": [scale.center for scale in scales],
+            "scales": [scale.scale for scale in scales],
+            "scale_ids": [scale.scale_id for scale in scales],
         },
     )
 
