@@ -11,8 +11,9 @@ import pytest
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], timeout_s: float = 10.0, every_s: float = 0.02) -> T:
-    """The first true answer of ``check``; an AssertionError in it counts as not yet. Fails after ``timeout_s``."""
+def eventually(check: Callable[[], T], timeout_s: float = 30.0, every_s: float = 0.02) -> T:
+    """The first true answer of ``check``; an AssertionError in it counts as not yet. Fails after ``timeout_s``: the default is what
+    a busy machine may need; whoever waits for something that must not take long says so."""
     deadline = time.monotonic() + timeout_s
     while True:
         problem: object

@@ -23,6 +23,7 @@ from upshot_server.routes import (
     alerts,
     cloudevents,
     dashboard,
+    drift,
     exports,
     feeds,
     health,
@@ -61,6 +62,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(replay.router(parts))
     app.include_router(pulls.router(parts.pulls))
     app.include_router(cloudevents.router(parts.pairing))
+    app.include_router(drift.router(parts.monitor))
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(row_skew.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))

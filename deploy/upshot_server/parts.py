@@ -166,6 +166,7 @@ class Parts:
                 Answers(
                     drift=monitor.drift,
                     skew=monitor.skew,
+                    freshness=monitor.freshness,
                     performance=monitor.performance,
                     served_hours=partial(rolled.served_hours, store),
                     primary_label=lambda model: configs.get(model).primary(rolled.seen_labels(store, model)),

@@ -103,6 +103,8 @@ class FeatureDriftConfig(_Section):
 
     method: str | None = None
     threshold: float | None = None
+    max_age: PositiveDuration | None = None
+    """Older than this, a value is stale: needs the time of each value, ``feature_times``."""
 
 
 class DriftConfig(_Section):

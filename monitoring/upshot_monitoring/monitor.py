@@ -16,8 +16,9 @@ from upshot_joiner.errors import StoreError, unknown_model
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Sharing
-from upshot_monitoring.drift.answers import Asked as DriftAsked
 from upshot_monitoring.drift.answers import Drift
+from upshot_monitoring.drift.baselines import Asked as DriftAsked
+from upshot_monitoring.drift.baselines import Baselines
 from upshot_monitoring.drift.exact.verification import Verification
 from upshot_monitoring.drift.kept import AskedKept, KeptVerdicts
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
@@ -68,8 +69,9 @@ class Monitor:
         scales = Scales(store)
         self._roller = Roller(store, served, configs, changes, scales, sharing)
         self._references = References(store, scales, self._roller, clock, data_dir / "references")
-        self._drift = Drift(store, scales, self._references, configs, clock)
-        self._verification = Verification(store, served, configs, self._references, self._drift)
+        baselines = Baselines(store, scales, self._references, configs, clock)
+        self._drift = Drift(store, scales, baselines, configs, clock)
+        self._verification = Verification(store, served, configs, self._references, baselines)
         self._kept = KeptVerdicts(store, served, configs, self._drift, clock, sharing)
         self._performance = Performance(store, served, configs, clock)
         self._estimates = KeptEstimates(
@@ -82,7 +84,7 @@ class Monitor:
         )
         self._comparison = Comparison(store, served, configs, clock)
         self._policies = Policies(store, served, configs, clock)
-        preparation = Preparation(store, served, configs, self._references, self._drift)
+        preparation = Preparation(store, served, configs, self._references, self._drift, baselines)
 
         def prepare(model: str, request: dict[str, Any], folder: Path) -> dict[str, Any]:
             # A feature whose hours wait to be rolled up (anew, when a reference has just set its scale) has no statistic.
@@ -139,7 +141,7 @@ class Monitor:
         self._known(model)
         answer = self._drift.drift(model, asked)
         if exact:
-            self._verification.verify(model, asked, answer["baseline"], answer["features"])
+            self._verification.verify(model, asked, answer["features"])
         return answer
 
     def skew(self, model: str, asked: DriftAsked, *, exact: bool = False) -> dict[str, Any]:
@@ -147,7 +149,7 @@ class Monitor:
         self._known(model)
         answer = self._drift.skew(model, asked)
         if exact:
-            self._verification.verify(model, asked, "reference", answer["features"])
+            self._verification.verify(model, asked, answer["features"])
         return answer
 
     def feature(
@@ -158,8 +160,18 @@ class Monitor:
         answer = self._drift.feature(model, name, asked, role)
         if exact:
             # Of the same question as the distribution "now"; the start is that of the trend.
-            self._verification.verify(model, replace(asked, start=None), answer["baseline"], [answer])
+            self._verification.verify(model, replace(asked, start=None), [answer])
         return answer
+
+    def freshness(self, model: str, asked: DriftAsked) -> dict[str, Any]:
+        """How old feature values were when they were served."""
+        self._known(model)
+        return self._drift.freshness(model, asked)
+
+    def attributions(self, model: str, asked: DriftAsked) -> dict[str, Any]:
+        """What each feature contributed, and whether their ranking is what it was."""
+        self._known(model)
+        return self._drift.attributions(model, asked)
 
     def give_verdicts(self, model: str) -> int:
         """Judge what closed and was not judged yet, now; returns the number of verdicts."""

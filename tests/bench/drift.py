@@ -31,7 +31,7 @@ from upshot_joiner.clock import FixedClock, Stamper
 from upshot_joiner.config import ConfigStore, read_config
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.monitor import Monitor
 
 HOURS = 24

@@ -262,7 +262,8 @@ def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_pag
     before = shown.text(".figure-value")
     more = [prediction(random.Random(i), f"later-{i}", "1", datetime.now(UTC)) for i in range(25)]
     assert filled.post("/v1/predictions", more).json()["accepted"] == len(more)
-    eventually(lambda: int(shown.text(".figure-value").replace(",", "")) >= int(before.replace(",", "")) + 25)
+    # A page asks a server that is slow less often: after four times what the last answer took.
+    eventually(lambda: int(shown.text(".figure-value").replace(",", "")) >= int(before.replace(",", "")) + 25, 60)
     shown.clean(filled.url)
 
 

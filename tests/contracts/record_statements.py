@@ -86,7 +86,7 @@ def main(folder: Path, canary: str) -> None:
             "primary_label": canary,
             "positive": canary,
             "segments": [f"features.{canary}", f"tags.{canary}"],
-            "drift": {"features": {canary: {"threshold": 0.2}}},
+            "drift": {"features": {canary: {"threshold": 0.2, "max_age": "1h"}}},
             "alerts": rules_about(canary),
         }
         assert http.put(f"/v1/models/{canary}", json=config).status_code == 200
@@ -104,6 +104,8 @@ def main(folder: Path, canary: str) -> None:
                     "prediction": canary,
                     "entities": {canary: canary},
                     "tags": {canary: canary},
+                    "feature_times": {canary: start.isoformat()},
+                    "attributions": {canary: n / 3, "other": 1.0},
                     "action": canary,
                     "writer_id": canary,
                     "seq": n,
@@ -183,7 +185,8 @@ def main(folder: Path, canary: str) -> None:
         until(lambda: not http.get("/v1/status").json()["requests_to_join"])
         time.sleep(2)  # one turn of the roll-up
         for question in (
-            "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", f"/features/{canary}",
+            "", "/labels", "/traffic", "/drift", "/drift?baseline=previous", "/skew", "/freshness",
+            "/attributions", f"/features/{canary}", f"/features/{canary}?role=freshness&exact=true",
             f"/performance?label={canary}", f"/performance?version={canary}",
             f"/performance?segment=tags.{canary}", f"/performance?segment=features.{canary}",
             f"/performance?exact=true&label={canary}",
@@ -223,7 +226,14 @@ def main(folder: Path, canary: str) -> None:
         assert http.get(f"/v1/reports/{report}/html").status_code == 200, http.get(f"/v1/reports/{report}").text
         assert http.get(f"/v1/reports/{report}/code").status_code == 200
         assert http.get(f"/v1/reports/{report}/files/current.parquet").status_code == 200
-        for question in ("drift", "skew", f"features/{canary}", f"performance?label={canary}"):
+        for question in (
+            "drift",
+            "skew",
+            "freshness",
+            "attributions",
+            f"features/{canary}",
+            f"performance?label={canary}",
+        ):
             lines = http.get(f"{path}/{question}{'&' if '?' in question else '?'}code=true")
             assert lines.status_code == 200, (question, lines.text)
         assert http.get(f"{path}/reports").status_code == 200
@@ -249,6 +259,8 @@ def rules_about(canary: str) -> list[dict[str, Any]]:
     asked = (
         f"drift.statistic[feature={text}, version={text}] > 0", f"drift.share[version={text}] > 0", "drift.share > 0",
         f'drift.verdict[role=label, feature={text}, baseline="previous"] == drift', f"skew.p_value[feature={text}] < 1",
+        f"freshness.p99[feature={text}, version={text}] > 0", f"freshness.stale[feature={text}] > 0",
+        f"drift.statistic[role=attribution, feature={text}] > 0",
         f"labels.coverage[label={text}, version={text}] < 2", f"labels.silence[label={text}] > 0",
         f"labels.coverage[segment={json.dumps(f'features.{canary}={canary}')}] < 2",
         f"labels.base_rate[segment={json.dumps(f'tags.{canary}={canary}')}] < 2",

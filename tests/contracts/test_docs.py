@@ -38,6 +38,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
     from upshot_server.routes import (
         alerts,
         cloudevents,
+        drift,
         exports,
         feeds,
         health,
@@ -65,6 +66,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         replay,
         models,
         monitoring,
+        drift,
         row_skew,
         exports,
         feeds,

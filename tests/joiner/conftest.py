@@ -159,6 +159,9 @@ class Line(ServedLine):
 
 
 _MODELS = "SELECT DISTINCT model FROM shapes"
+_NOT_EMPTY = r"""
+SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, '^served_[0-9a-f]{16}$') AND total_rows > 0
+"""
 _OF_EVENTS = (
     *("predictions", "label_events", "outcomes", "orphans"),
     *("entity_predictions", "entity_label_events", "attributions", "attributed_events"),
@@ -175,7 +178,9 @@ def store(any_store: Store) -> Iterator[Store]:
     if models:
         for model in models:
             any_store.command(f"DROP TABLE IF EXISTS {table_name(model)} SYNC")
-        for table in _OF_EVENTS:  # all of them: the books of a store are of everything in it
+        # All of them, and what other suites left in typed tables: the books of a store are of everything in it.
+        left = [table for shard in any_store.shards for (table,) in shard.query(_NOT_EMPTY)]
+        for table in (*_OF_EVENTS, *dict.fromkeys(left)):
             any_store.command(f"TRUNCATE TABLE {table}")
         for table in ("feature_columns", "shapes"):
             any_store.command(f"DELETE FROM {table} WHERE model IN {{models:Array(String)}}", {"models": models})

@@ -12,10 +12,10 @@ import pytest
 
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_joiner.errors import Problem
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 
 FIELDS = {
-    "feature", "role", "kind", "method", "statistic", "threshold", "direction", "p_value",
+    "feature", "role", "kind", "baseline", "baseline_id", "method", "statistic", "threshold", "direction", "p_value",
     "adjusted_p_value", "verdict", "reason", "rows_reference", "rows_current",
     "null_share_reference", "null_share_current", "statistics",
 }  # fmt: skip

@@ -16,7 +16,7 @@ from tests.monitoring.conftest import DAY, START, Flywheel
 from tests.monitoring.exact_statistics import OF_CLASSES, OF_NUMBERS
 from tests.monitoring.shapes import SHAPES
 from upshot_joiner.store.client import Store
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.drift.exact.sides import Side, Sides
 from upshot_monitoring.drift.exact.statistic import exact_statistic
 from upshot_monitoring.drift.registry import METHODS

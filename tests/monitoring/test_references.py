@@ -13,7 +13,7 @@ import pytest
 
 from tests.monitoring.conftest import DAY, START, Flywheel, requests
 from upshot_joiner.errors import Problem
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.read import Window, read_window
 from upshot_monitoring.profiles.scales import Scales

@@ -17,7 +17,7 @@ import pytest
 from tests.monitoring.conftest import START, Flywheel
 from tests.waiting import eventually
 from upshot_joiner.errors import Problem
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.reports import reports as module
 from upshot_monitoring.reports.reports import Reports
 

@@ -12,7 +12,7 @@ from tests.monitoring.conftest import HOUR, START, Flywheel, requests
 from tests.waiting import eventually
 from upshot_joiner.changes import ChangedHours
 from upshot_joiner.errors import StoreUnavailable
-from upshot_monitoring.drift.answers import Asked as DriftAsked
+from upshot_monitoring.drift.baselines import Asked as DriftAsked
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked
 

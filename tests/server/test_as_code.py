@@ -40,6 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
             "request_id": f"c{n}", "model": MODEL, "prediction": float(rng.random()),
             "predicted_at": (START + timedelta(minutes=n)).isoformat(),
             "features": {NAME: float(rng.normal(1, 1)), "same": float(rng.normal(0, 1)), "c": "ab"[n % 2], "empty": None},
+            "feature_times": {NAME: (START + timedelta(minutes=n - 5 - n % 7)).isoformat()},
+            "attributions": {NAME: float(rng.normal(0, 1)), "same": 0.1},
         }
         for n in range(1200)
     ]  # fmt: skip
@@ -85,6 +87,7 @@ def run(lines: str, more: str, folder: Path) -> str:
     [
         "drift", "drift?baseline=previous&window=6h", "drift?exact=true", "skew", "skew?window=12h",
         "performance?window=6h", "performance?segment=features.c", f"features/{quote(NAME)}?window=12h",
+        "freshness?window=12h", "attributions?window=12h",
     ],
 )  # fmt: skip
 def test_the_lines_of_an_answer_find_its_numbers(server: RunningServer, tmp_path: Path, question: str) -> None:
@@ -96,7 +99,7 @@ def test_the_lines_of_an_answer_find_its_numbers(server: RunningServer, tmp_path
     assert got.headers["content-disposition"].startswith("attachment;")
     assert "httpx.get(" in got.text
     again = json.loads(run(got.text, "\nimport json\nprint('\\n' + json.dumps(answer))\n", tmp_path).splitlines()[-1])
-    for name in ("features", "windows", "overall", "histogram", "statistic", "segments"):
+    for name in ("features", "ranking", "windows", "overall", "histogram", "statistic", "segments"):
         assert again.get(name) == shown.get(name), name
 
 

@@ -1,12 +1,11 @@
-"""How a model does: performance, drift, skew, features, references, Evidently reports."""
+"""How a model does: performance, policies, references, Evidently reports."""
 
 from __future__ import annotations
 
-import re
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -14,23 +13,16 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
 from upshot_joiner.errors import Problem
-from upshot_monitoring.drift.answers import Asked as DriftAsked
-from upshot_monitoring.drift.kept import AskedKept
+from upshot_monitoring.drift.baselines import Baseline
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.policy.answers import Asked as PolicyAsked
 from upshot_monitoring.profiles.references import MAX_BYTES
-from upshot_monitoring.reports.as_code import MEDIA_TYPE, answer_as_code
-from upshot_server.routes.answers import json_answer
+from upshot_monitoring.reports.as_code import answer_as_code
+from upshot_server.routes.answers import address, code_answer, json_answer
+from upshot_server.routes.drift import Code, Length, asked_of
 from upshot_server.routes.moments import Moment, Version, duration, moment
 from upshot_server.routes.received import receive
-
-Baseline = Literal["reference", "previous", "last_week"]
-Exact = Annotated[
-    bool, Query(description="Also compute each statistic from all rows, and say how far the profile's is from it")
-]
-Code = Annotated[bool, Query(description="Instead of the answer, the lines of Python that ask for it again")]
-Length = Annotated[str | None, Query(description="A duration: 1h, 1d, 7d", examples=["1d"])]
 
 REPORT_HEADERS = {
     # Another program's page: it may run its scripts to draw itself, without our origin, our storage or the network.
@@ -85,8 +77,8 @@ def router(monitor: Monitor) -> APIRouter:
             "label": answer["label"], "start": answer["start"], "end": answer["end"], "window": window,
             "version": version, "segment": segment, "exact": exact or None,
         }  # fmt: skip
-        lines = answer_as_code("Performance", request.scope["path"], again, _address(request))
-        return _code(lines, f"performance-{model[:40]}")
+        lines = answer_as_code("Performance", request.scope["path"], again, address(request))
+        return code_answer(lines, f"performance-{model[:40]}")
 
     @routes.get("/v1/models/{model:path}/compare", summary="Two versions on the same requests")
     def get_compare(
@@ -109,87 +101,6 @@ def router(monitor: Monitor) -> APIRouter:
         """IPS, SNIPS and doubly robust on matured rows with ``action`` and ``propensity``; no number where the overlap is thin."""
         asked = PolicyAsked(label, moment(start, "start"), moment(end, "end"), version, target)
         return json_answer(monitor.policy(model, asked))
-
-    @routes.get("/v1/models/{model:path}/drift", summary="Serving now against a baseline")
-    def get_drift(
-        model: str,
-        request: Request,
-        start: Moment = None,
-        end: Moment = None,
-        window: Length = None,
-        version: Version = None,
-        baseline: Baseline | None = None,
-        exact: Exact = False,
-        code: Code = False,
-    ) -> Response:
-        """A verdict per feature, the worst first."""
-        answer = monitor.drift(model, _asked(start, end, window, version, baseline), exact=exact)
-        if not code:
-            return json_answer(answer)
-        asked = {**answer["window"], "version": version, "baseline": answer["baseline"], "exact": exact or None}
-        return _code(answer_as_code("Drift", request.scope["path"], asked, _address(request)), f"drift-{model[:40]}")
-
-    @routes.get("/v1/models/{model:path}/skew", summary="Serving now against training")
-    def get_skew(
-        model: str,
-        request: Request,
-        start: Moment = None,
-        end: Moment = None,
-        window: Length = None,
-        version: Version = None,
-        exact: Exact = False,
-        code: Code = False,
-    ) -> Response:
-        """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
-        answer = monitor.skew(model, _asked(start, end, window, version, None), exact=exact)
-        if not code:
-            return json_answer(answer)
-        asked = {**answer["window"], "version": version, "exact": exact or None}
-        return _code(answer_as_code("Skew", request.scope["path"], asked, _address(request)), f"skew-{model[:40]}")
-
-    @routes.get("/v1/models/{model:path}/verdicts", summary="Verdicts on closed windows, as they were given")
-    def get_verdicts(
-        model: str,
-        feature: str = "",
-        start: Moment = None,
-        end: Moment = None,
-        version: Version = None,
-        history: Annotated[
-            bool, Query(description="Also those that a later verdict on the same window replaced")
-        ] = False,
-    ) -> Response:
-        """By default of the last 30 days, all versions together; each with method, statistic, threshold, rows and baseline."""
-        asked = AskedKept(moment(start, "start"), moment(end, "end"), feature, version or "", history)
-        return json_answer({"verdicts": monitor.verdicts(model, asked)})
-
-    @routes.get("/v1/models/{model:path}/features/{name:path}", summary="One feature")
-    def get_feature(
-        model: str,
-        name: str,
-        request: Request,
-        start: Moment = None,
-        end: Moment = None,
-        window: Length = None,
-        version: Version = None,
-        baseline: Baseline | None = None,
-        role: Literal["feature", "score", "prediction", "label"] | None = None,
-        exact: Exact = False,
-        code: Code = False,
-    ) -> Response:
-        """Its statistic day by day, its figures, and its distribution now and in the baseline."""
-        answer = monitor.feature(model, name, _asked(start, end, window, version, baseline), role, exact=exact)
-        if not code:
-            return json_answer(answer)
-        now = answer["window"]
-        hours = int((now["end"] - now["start"]).total_seconds()) // 3600
-        first = answer["windows"][0]["start"] if answer["windows"] else start
-        asked = {
-            "start": first, "end": now["end"], "window": f"{hours}h", "version": version,
-            "baseline": answer["baseline"], "role": role, "exact": exact or None,
-        }  # fmt: skip
-        return _code(
-            answer_as_code("One feature", request.scope["path"], asked, _address(request)), f"feature-{name[:40]}"
-        )
 
     @routes.get("/v1/models/{model:path}/references", summary="The references of a model")
     def get_references(model: str) -> Response:
@@ -221,7 +132,7 @@ def router(monitor: Monitor) -> APIRouter:
     def post_report(model: str, request: Annotated[ReportRequest | None, Body()] = None) -> Response:
         """Answered at once, made in a process of its own; charts show a sample, scores are those of all rows."""
         request = request or ReportRequest()
-        _asked(request.start, request.end, request.window, request.version, request.baseline)
+        asked_of(request.start, request.end, request.window, request.version, request.baseline)
         wanted = request.model_dump(mode="json", exclude_none=True)
         return json_answer(monitor.make_report(model, wanted), 202)
 
@@ -238,7 +149,7 @@ def router(monitor: Monitor) -> APIRouter:
     @routes.get("/v1/reports/{report_id}/code", summary="A report as Python")
     def get_report_code(report_id: str, request: Request) -> Response:
         """The lines that make the same report from its samples, with the same methods, thresholds and scores."""
-        return _code(monitor.report_code(report_id, _address(request)), f"report-{report_id[:40]}")
+        return code_answer(monitor.report_code(report_id, address(request)), f"report-{report_id[:40]}")
 
     @routes.get("/v1/reports/{report_id}/files/{name}", summary="A file of a report")
     def get_report_file(report_id: str, name: str) -> Response:
@@ -248,20 +159,3 @@ def router(monitor: Monitor) -> APIRouter:
         return FileResponse(file, media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
     return routes
-
-
-def _address(request: Request) -> str:
-    """Where this server was asked."""
-    return f"{request.url.scheme}://{request.url.netloc}"
-
-
-def _code(lines: str, name: str) -> Response:
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    headers = {"Content-Disposition": f'attachment; filename="{safe}.py"', "X-Content-Type-Options": "nosniff"}
-    return Response(lines, media_type=MEDIA_TYPE, headers=headers)
-
-
-def _asked(
-    start: datetime | None, end: datetime | None, window: str | None, version: str | None, baseline: Any
-) -> DriftAsked:
-    return DriftAsked(moment(start, "start"), moment(end, "end"), duration(window, "window"), version, baseline)

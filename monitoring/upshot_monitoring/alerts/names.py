@@ -15,11 +15,12 @@ Kind = Literal["number", "seconds", "verdict"]
 
 HOUR = timedelta(hours=1)
 MAX_WINDOW = timedelta(days=400)
-ROLES = ("feature", "score", "prediction", "label")
+ROLES = ("feature", "score", "prediction", "label", "freshness", "attribution", "ranking")
 VERDICTS = ("ok", "drift")
 
 _COMPARED = frozenset({"version", "window", "baseline"})
 _COLUMN = _COMPARED | {"feature", "role"}
+_AGED = frozenset({"feature", "version", "window"})
 _MEASURED = frozenset({"label", "version", "segment", "window"})
 _SEGMENT = re.compile(r"(features|tags)\.[^=]+=.*", re.DOTALL)
 
@@ -46,6 +47,16 @@ def _comparison(of: str, options: frozenset[str], column: frozenset[str]) -> dic
 NAMES: dict[str, About] = {
     **_comparison("drift", _COMPARED, _COLUMN),
     **_comparison("skew", _COMPARED - {"baseline"}, _COLUMN - {"baseline"}),
+    **{
+        f"freshness.{which}": About("seconds", _AGED, f"{of} age of a feature's values when they were served")
+        for which, of in (
+            ("p50", "the median"),
+            ("p90", "the 90th percentile of the"),
+            ("p99", "the 99th percentile of the"),
+        )
+    },
+    "freshness.max": About("seconds", _AGED, "the largest age of a feature's values when they were served"),
+    "freshness.stale": About("number", _AGED, "share of a feature's values that were older than its max_age"),
     "labels.coverage": About("number", _MEASURED, "labelled and defaulted rows over matured rows"),
     "labels.base_rate": About("number", _MEASURED, "share of positives among matured rows (binary, ranking)"),
     "labels.silence": About(
@@ -97,7 +108,7 @@ def check(one: Comparison, config: ModelConfig) -> None:
     if (
         "feature" in about.options
         and one.of.option("feature") is None
-        and one.of.option("role") in (None, "feature", "label")
+        and one.of.option("role") not in ("score", "prediction", "ranking")
     ):
         raise WrongExpression("missing_feature", one.at)
     if about.kind == "verdict":

@@ -15,8 +15,8 @@ from upshot_joiner.join.silence import Silence
 from upshot_monitoring.alerts.evaluate import Reading
 from upshot_monitoring.alerts.expression import Value
 from upshot_monitoring.alerts.names import metric_of, window_of
-from upshot_monitoring.drift.answers import Asked as DriftAsked
-from upshot_monitoring.drift.answers import Baseline
+from upshot_monitoring.drift.baselines import Asked as DriftAsked
+from upshot_monitoring.drift.baselines import Baseline
 from upshot_monitoring.drift.describe import key_of
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 
@@ -33,6 +33,7 @@ class Answers:
 
     drift: Callable[[str, DriftAsked], dict[str, Any]]
     skew: Callable[[str, DriftAsked], dict[str, Any]]
+    freshness: Callable[[str, DriftAsked], dict[str, Any]]
     performance: Callable[[str, PerformanceAsked], dict[str, Any]]
     served_hours: Callable[[str, datetime, str | None], tuple[datetime, datetime] | None]
     """First and last hour of predictions, up to a moment, of a version."""
@@ -70,6 +71,8 @@ class Readings:
         part, _, what = of.name.partition(".")
         if part in ("drift", "skew"):
             return self._drift(of, cast(Literal["drift", "skew"], part), what)
+        if part == "freshness":
+            return self._freshness(of, what)
         if of.name == "labels.base_rate":
             return self._performance(of, "base_rate", "")
         if of.name == "labels.coverage":
@@ -115,6 +118,19 @@ class Readings:
         value = {"statistic": row["statistic"], "p_value": row["adjusted_p_value"], "verdict": row["verdict"]}[what]
         reason = "" if value is not None else row["reason"] or "it has no statistic"
         return Reading(value, reason, row["rows_current"], span, named)
+
+    def _freshness(self, of: Value, what: str) -> Reading:
+        window = of.option("window")
+        asked = DriftAsked(window=window_of(window) if window else None, version=of.option("version"))
+        answer = self._once(("freshness", asked), lambda: self.answers.freshness(self.model, asked))
+        span = (answer["window"]["start"], answer["window"]["end"])
+        row = next((one for one in answer["features"] if one["feature"] == of.option("feature")), None)
+        if row is None or row["age_s"] is None:
+            return Reading(None, "no value of this feature in the window says when it was computed", None, span)
+        if what == "stale" and row["stale_share"] is None:
+            return Reading(None, "the feature has no max_age", row["rows"], span)
+        value = row["stale_share"] if what == "stale" else row["age_s"][what]
+        return Reading(float(value), "", round(row["rows"] * row["with_time_share"]), span, (row["feature"],))
 
     def _performance(self, of: Value, metric: str, end: str) -> Reading:
         answer, window = self._measured(of)

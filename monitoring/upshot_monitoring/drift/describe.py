@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from upshot_monitoring.drift.registry import METHODS, NUMERIC
+from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.drift.verdict import Judgement
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.scales import Key
@@ -22,7 +22,7 @@ def said(judgement: Judgement, reference: Profile | None, current: Profile | Non
         "method": judgement.method,
         "statistic": judgement.statistic,
         "threshold": judgement.threshold,
-        "direction": "below" if METHODS[judgement.method].falls else "above",
+        "direction": "below" if judgement.falls else "above",
         "p_value": judgement.p_value,
         "adjusted_p_value": judgement.adjusted_p_value,
         "verdict": judgement.verdict,

@@ -22,7 +22,8 @@ from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Sharing
-from upshot_monitoring.drift.answers import Asked, Drift
+from upshot_monitoring.drift.answers import Drift
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.drift.describe import key_of
 from upshot_monitoring.profiles import rolled
 
@@ -146,8 +147,6 @@ class KeptVerdicts:
         rows: list[dict[str, Any]] = []
         for version in [None, *(versions if len(versions) > 1 else [])]:
             answer = self._drift.drift(model, Asked(start=start, end=start + length, version=version))
-            detail = answer["baseline_detail"]
-            baseline_id = detail.get("reference") or (f"{detail['start']:%Y-%m-%dT%H:%MZ}" if "start" in detail else "")
             for row in answer["features"]:
                 role, feature = key_of(row)
                 rows.append(
@@ -159,8 +158,6 @@ class KeptVerdicts:
                         "window_end": start + length,
                         "role": role,
                         "feature": feature,
-                        "baseline": answer["baseline"],
-                        "baseline_id": baseline_id,
                         "false_discovery_rate": answer["false_discovery"]["rate"],
                         "tested": answer["false_discovery"]["tested"],
                         "reason": row["reason"] or "",

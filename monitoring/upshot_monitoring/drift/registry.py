@@ -85,12 +85,6 @@ class Method:
         """Whether this value, on its own, would be drift."""
         return statistic < threshold if self.falls else statistic >= threshold
 
-    def excess(self, statistic: float, threshold: float) -> float:
-        """How many thresholds away it is; 1 is on the threshold, more is worse."""
-        if self.falls:
-            return threshold / max(statistic, 1e-300)
-        return statistic / threshold if threshold > 0 else 0.0
-
 
 METHODS: Final = {
     method.name: method

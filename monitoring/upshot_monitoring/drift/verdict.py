@@ -15,7 +15,7 @@ from typing import Literal
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift.chance import chance, chance_of_share
 from upshot_monitoring.drift.discoveries import benjamini_yekutieli
-from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method, all_statistics, method_for
+from upshot_monitoring.drift.registry import CLASSES, NUMERIC, Method, all_statistics, method_for
 from upshot_monitoring.profiles.profile import Profile
 
 Verdict = Literal["ok", "drift", "no_verdict"]
@@ -53,6 +53,8 @@ class Judgement:
     is_tested: bool = False
     """Whether there are rows enough for a verdict; only such columns count among those looked at together."""
     findings: list[Finding] = field(default_factory=list)
+    falls: bool = False
+    """Whether a small statistic means drift."""
     questions: int = 1
     """How many things were looked at of this column; the probability of a finding counts so many times."""
     adjusted_p_value: float | None = None
@@ -72,11 +74,17 @@ class Judgement:
     @property
     def severity(self) -> tuple[int, float]:
         """Sorts the worst first."""
-        ratio = METHODS[self.method].excess(self.statistic, self.threshold) if self.statistic is not None else 0.0
+        ratio = self._excess(self.statistic) if self.statistic is not None else 0.0
         # A finding without a statistic (a feature that is not served at all) is worse than any number.
         if self.verdict == "drift" and self.statistic is None:
             ratio = math.inf
         return ({"drift": 0, "no_verdict": 1, "ok": 2}[self.verdict], -ratio)
+
+    def _excess(self, statistic: float) -> float:
+        """How many thresholds away it is; 1 is on the threshold, more is worse."""
+        if self.falls:
+            return self.threshold / max(statistic, 1e-300)
+        return statistic / self.threshold if self.threshold > 0 else 0.0
 
     def withhold(self, reason: str) -> None:
         """Give no verdict, and do not count it among those looked at together."""
@@ -126,7 +134,8 @@ def compare(
     now, then = current or _NO_ROWS, reference or _NO_ROWS
     kind = then.kind if then.kind != "none" else now.kind
     method, threshold, trouble = method_for(kind, config)
-    found = Judgement(kind, method.name, threshold, "no_verdict", reasons=[trouble] if trouble else [])
+    reasons = [trouble] if trouble else []
+    found = Judgement(kind, method.name, threshold, "no_verdict", reasons=reasons, falls=method.falls)
     if reference is None:
         return _because(found, "new: not in the reference")
     if then.rows < min_rows or (current is not None and now.rows < min_rows):

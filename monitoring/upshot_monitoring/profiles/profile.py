@@ -101,6 +101,20 @@ class Profile:
         return self.scale.center + self.scale.scale * float(self.sums.sum()) / self.n if self.n else math.nan
 
     @cached_property
+    def mean_abs(self) -> float:
+        """The mean of the finite numbers' absolute values; NaN without numbers. Exact, but for the one bucket that may hold both
+        signs: its numbers are taken as even between its ends."""
+        if not self.n:
+            return math.nan
+        center, scale = self.scale.center, self.scale.scale
+        sums = np.abs(center * self.counts + scale * self.sums)
+        low, high = np.minimum(self.lows, 0.0), np.maximum(self.highs, 0.0)
+        mixed = (self.lows < 0) & (self.highs > 0)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            even = self.counts * (low * low + high * high) / (2 * (high - low))
+        return float(np.where(mixed, even, sums).sum()) / self.n
+
+    @cached_property
     def std(self) -> float:
         """The standard deviation (``ddof=0``) of the finite numbers; NaN without numbers."""
         if not self.n:

@@ -17,6 +17,9 @@ MAX_COLUMNS = 2000
 _FEATURE = "feature__"
 _LABEL = "label__"
 _PROBABILITY = "probability__"
+_ATTRIBUTION = "attribution__"
+_FEATURE_TIME = "feature_time__"
+_PREDICTED_AT = "predicted_at"
 _OTHER = frozenset(
     {"request_id", "item_id", "model", "model_version", "predicted_at", "action", "propensity", "weight"}
 )
@@ -43,6 +46,8 @@ class _Staged:
     target: str
     """Its name in the staging table; holds nothing of the source's."""
     kind: str
+    since: str | None = None
+    """A moment in the file: the number is how many seconds the source was before it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class ReferenceColumns:
     @property
     def source_names(self) -> list[str]:
         """The columns of the file that are read."""
-        return [one.source for one in self.staged]
+        return list(dict.fromkeys(name for one in self.staged for name in (one.source, one.since) if name is not None))
 
     def only(self, keys: set[tuple[str, str]]) -> ReferenceColumns:
         """The same, of these columns (role and name) alone."""
@@ -74,7 +79,15 @@ class ReferenceColumns:
 
     def convert(self, block: pa.Table) -> pa.Table:
         """A block of the file as a block of the staging table."""
-        return pa.table({one.target: _converted(block[one.source].combine_chunks(), one.kind) for one in self.staged})
+        return pa.table({one.target: self._value(one, block) for one in self.staged})
+
+    @staticmethod
+    def _value(one: _Staged, block: pa.Table) -> pa.Array:
+        values = block[one.source].combine_chunks()
+        if one.since is None:
+            return _converted(values, one.kind)
+        micros = pc.subtract(_micros(block[one.since].combine_chunks()), _micros(values))
+        return pc.divide(micros.cast(pa.float64(), safe=False), 1e6)
 
 
 def read_columns(schema: pa.Schema, config: ModelConfig, labels: set[str]) -> ReferenceColumns:
@@ -106,8 +119,16 @@ def read_columns(schema: pa.Schema, config: ModelConfig, labels: set[str]) -> Re
         raise Problem(422, "duplicate_column", "A column is there twice.", twice)
     profiled, staged, ignored = [], [], []
     for position, (role, name, field) in enumerate(sorted_):
+        if role == "freshness":
+            if pa.types.is_timestamp(field.type) and _has_moment(schema, _PREDICTED_AT):
+                one = _Staged(field.name, f"number_{position}", "number", since=_PREDICTED_AT)
+                staged.append(one)
+                profiled.append(Column(role, name, number=one.target))
+            else:
+                ignored.append({"column": field.name, "type": str(field.type)[:100]})
+            continue
         kind = _kind(field.type)
-        if kind is None:
+        if kind is None or (role == "attribution" and kind != "number"):
             ignored.append({"column": field.name, "type": str(field.type)[:100]})
             continue
         one = _Staged(field.name, f"{kind}_{position}", kind)
@@ -123,6 +144,10 @@ def _role(name: str, config: ModelConfig, labels: set[str]) -> tuple[Role, str] 
         return "feature", name.removeprefix(_FEATURE)
     if name.startswith(_LABEL):
         return "label", name.removeprefix(_LABEL)
+    if name.startswith(_ATTRIBUTION):
+        return "attribution", name.removeprefix(_ATTRIBUTION)
+    if name.startswith(_FEATURE_TIME):
+        return "freshness", name.removeprefix(_FEATURE_TIME)
     if name == "prediction":
         return "prediction", "prediction"
     if name == _PROBABILITY + positive_class(config) and config.task != "regression":
@@ -130,6 +155,14 @@ def _role(name: str, config: ModelConfig, labels: set[str]) -> tuple[Role, str] 
     if name in _OTHER or name.startswith(_OTHER_PREFIXES):
         return None
     return ("label", name) if name in labels else ("feature", name)
+
+
+def _has_moment(schema: pa.Schema, name: str) -> bool:
+    return name in schema.names and pa.types.is_timestamp(schema.field(name).type)
+
+
+def _micros(moments: pa.Array) -> pa.Array:
+    return moments.cast(pa.timestamp("us", moments.type.tz), safe=False).cast(pa.int64())
 
 
 def _kind(kind: pa.DataType) -> str | None:

@@ -37,6 +37,13 @@ _SHOW = {
 """,
 }
 _SHOW["Skew"] = _SHOW["Drift"]
+_SHOW["Freshness"] = """for row in answer["features"]:
+    print(row["verdict"], row["feature"], row["age_s"], row["stale_share"], row["reason"], sep="\\t")
+"""
+_SHOW["Attributions"] = """print(answer["ranking"])
+for row in answer["features"]:
+    print(row["verdict"], row["feature"], row["importance"], row["importance_before"], sep="\\t")
+"""
 
 _REPORT = '''"""An Evidently report, made again from its samples with the methods, thresholds and scores that Upshot pinned.
 

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from upshot_joiner.config import ConfigStore, parse_duration
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
-from upshot_monitoring.drift.answers import Asked, Drift
+from upshot_monitoring.drift.answers import Drift
+from upshot_monitoring.drift.baselines import Asked, Baselines
 from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.profiles.columns import served_columns
 from upshot_monitoring.profiles.read import Window
@@ -25,13 +26,20 @@ class Preparation:
     """Prepares reports."""
 
     def __init__(
-        self, store: Store, served: ServedTables, configs: ConfigStore, references: References, drift: Drift
+        self,
+        store: Store,
+        served: ServedTables,
+        configs: ConfigStore,
+        references: References,
+        drift: Drift,
+        baselines: Baselines,
     ) -> None:
         self._store = store
         self._served = served
         self._configs = configs
         self._references = references
         self._drift = drift
+        self._baselines = baselines
 
     def prepare(self, model: str, request: dict[str, Any], folder: Path) -> dict[str, Any]:
         """Write ``request.json``, ``reference.parquet`` and ``current.parquet``; returns what the report is about.
@@ -43,8 +51,8 @@ class Preparation:
         table = self._served.table(model)
         if table is None:
             raise ReportFailed("nothing was served by this model yet")
-        window = self._drift.window(model, asked)
-        _, base = self._drift.baseline(window, answer["baseline"])
+        window = self._baselines.window(model, asked)
+        _, base = self._baselines.chosen(window, answer["baseline"])
         columns = {
             column.name: column
             for column in served_columns(model, self._served, self._configs.get(model))

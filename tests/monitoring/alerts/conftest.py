@@ -125,7 +125,7 @@ def world(store: Store, fresh: str, receiver: HttpReceiver) -> World:
         clock=FixedClock(START),
         configs=Configs(fresh),
         receiver=receiver,
-        answers=Answers(nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing),
+        answers=Answers(*(nothing,) * 10),
         environment={"URL": f"{receiver.url}/hook", "SECRET": SECRET},
     )
 
@@ -137,7 +137,7 @@ def world(store: Store, fresh: str, receiver: HttpReceiver) -> World:
             "processes": [],
         }
 
-    made.answers = Answers(nothing, nothing, nothing, nothing, nothing, nothing, nothing, lag, lambda _: WRITERS)
+    made.answers = Answers(*(nothing,) * 8, lag, lambda _: WRITERS)
     return made
 
 
@@ -147,6 +147,7 @@ def real_answers(flywheel: Flywheel) -> Answers:
     return Answers(
         drift=monitor.drift,
         skew=monitor.skew,
+        freshness=monitor.freshness,
         performance=monitor.performance,
         served_hours=lambda model, until, version: rolled.served_hours(store, model, until, version),
         primary_label=lambda model: flywheel.configs.get(model).primary(rolled.seen_labels(store, model)),

@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.monitoring.alerts.conftest import WRITERS, real_answers
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel, requests
 from tests.monitoring.test_drift_answers import add_reference, serve_days
+from tests.monitoring.test_freshness import ages, serve_ages
 from upshot_joiner.feed.records import FeedRecords
 from upshot_joiner.join.silence import Change
 from upshot_monitoring.alerts.evaluate import Evaluation, Outcome
@@ -50,7 +52,7 @@ def test_drift_is_that_of_the_dashboard_and_names_what_drifted_most(flywheel: Fl
 
 
 def _asked() -> Any:
-    from upshot_monitoring.drift.answers import Asked as DriftAsked
+    from upshot_monitoring.drift.baselines import Asked as DriftAsked
 
     return DriftAsked()
 
@@ -172,7 +174,7 @@ def test_lag_writers_and_traffic_are_those_of_the_operators_pages(flywheel: Flyw
     def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    answers = Answers(*(nothing,) * 6, lambda _: {"1": (START + 2 * HOUR, hours)}, lambda: lag, lambda _: totals)
+    answers = Answers(*(nothing,) * 7, lambda _: {"1": (START + 2 * HOUR, hours)}, lambda: lag, lambda _: totals)
 
     def read(text: str) -> Any:
         [found] = outcome(flywheel, f"{text} >= 0", answers).found
@@ -188,3 +190,25 @@ def test_lag_writers_and_traffic_are_those_of_the_operators_pages(flywheel: Flyw
     assert read("traffic.predictions[window=2h]") == 11
     lag["processes"] = [{"behind_s": None}]
     assert read("lag.join") is None
+
+
+def test_ages_of_a_feature_are_those_of_the_freshness_page(flywheel: Flywheel) -> None:
+    flywheel.configure(drift={"features": {"amount": {"max_age": "2h"}}})
+    flywheel.clock.set(START + DAY + HOUR)
+    served = ages(2, mean=5400)
+    serve_ages(flywheel, 0, served)
+    assert value(flywheel, 'freshness.max[feature="amount"]') == pytest.approx(served.max(), abs=1e-5)
+    assert value(flywheel, 'freshness.p50[feature="amount"]') == pytest.approx(np.median(served), rel=0.03)
+    assert outcome(flywheel, 'freshness.p99[feature="amount"] > 2h').holds is True
+    assert value(flywheel, 'freshness.stale[feature="amount"]') == pytest.approx((served > 7200).mean(), abs=0.01)
+    assert outcome(flywheel, 'drift.verdict[role=freshness, feature="amount"] == drift').holds is True
+
+
+def test_ages_that_nobody_logs_are_not_known(flywheel: Flywheel) -> None:
+    serve_ages(flywheel, 0, ages(2))
+    missing = outcome(flywheel, 'freshness.p99[feature="weather"] > 1h')
+    assert (missing.holds, missing.why_unknown) == (
+        None,
+        "no value of this feature in the window says when it was computed",
+    )
+    assert outcome(flywheel, 'freshness.stale[feature="amount"] > 0.1').why_unknown == "the feature has no max_age"

@@ -24,12 +24,19 @@ class Side:
     columns: Mapping[Key, Column]
 
 
-def served_side(name: str, table: str, window: Window, columns: Mapping[Key, Column]) -> Side:
-    """The served rows of a window; ``name`` keeps the parameters of two windows apart."""
+def served_side(
+    name: str, table: str, window: Window, columns: Mapping[Key, Column], params: Mapping[str, object]
+) -> Side:
+    """The served rows of a window; ``name`` keeps the parameters of two windows apart, ``params`` are those of the columns."""
     version = "" if window.version is None else f"AND model_version = {{{name}_version:String}}"
     return Side(
         _SERVED.format(table=table, side=name, version=version),
-        {f"{name}_start": window.start, f"{name}_end": window.end, f"{name}_version": window.version or ""},
+        {
+            **params,
+            f"{name}_start": window.start,
+            f"{name}_end": window.end,
+            f"{name}_version": window.version or "",
+        },
         columns,
     )
 
