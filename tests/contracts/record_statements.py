@@ -99,7 +99,12 @@ def main(folder: Path, canary: str) -> None:
                     "model_version": version,
                     "item_id": canary,
                     "predicted_at": (start + timedelta(minutes=n)).isoformat(),
-                    "features": {canary: n / 3, f"{canary}-text": canary, f"{canary}-mixed": n if n % 2 else canary},
+                    "features": {
+                        canary: n / 3,
+                        f"{canary}-text": canary,
+                        f"{canary}-mixed": n if n % 2 else canary,
+                        f"{canary}-v": [n, 1],
+                    },
                     "probabilities": {canary: n / 200, "other": 1 - n / 200},
                     "prediction": canary,
                     "entities": {canary: canary},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,37 @@ def parts(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
         "store": store, "served": served, "configs": configs, "stamper": stamper, "changes": changes,
         "joiner": joiner, "clock": clock, "monitor": monitor,
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def two_shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A migrated store on a cluster of two shards."""
+    from tests.running_clickhouse import RunningClickHouse, cluster_of, require_clickhouse
+    from upshot_joiner.store.sharded import open_scaled_out
+
+    require_clickhouse()
+    folder = tmp_path_factory.mktemp("two-shards")
+    shards = [RunningClickHouse(folder / f"shard-{n}") for n in range(2)]
+    for shard in shards:
+        shard.settings = cluster_of(shards)
+        shard.start()
+    store = open_scaled_out([shard.url for shard in shards])
+    store.migrate("upshot_joiner.store.schema")
+    store.migrate("upshot_monitoring.schema")
+    yield store
+    store.close()
+    for shard in shards:
+        shard.stop()
+
+
+def flywheel_on(store: Store, model: str, data_dir: Path) -> Flywheel:
+    """A flywheel of its own on any store."""
+    clock = FixedClock(START + 60 * DAY)
+    stamper, changes, served = Stamper(clock), ChangedHours(), ServedTables(store)
+    configs = ConfigStore(store, stamper)
+    joiner = Joiner(store, configs, stamper, changes, EntityTypes(store, stamper))
+    monitor = Monitor(store=store, served=served, configs=configs, changes=changes, clock=clock, data_dir=data_dir)
+    return Flywheel(model, store, served, configs, stamper, changes, joiner, clock, monitor)
 
 
 @pytest.fixture

@@ -108,3 +108,12 @@ OF_CLASSES: dict[str, Callable[[Sequence[object], Sequence[object]], float]] = {
     "l_infinity": lambda r, c: l_infinity(by_value(r, c)),
     "chi_square": lambda r, c: chi_square(by_value(r, c)),
 }
+
+
+def centroid(reference: Floats, current: Floats) -> float:
+    """Of rows x dimensions."""
+    moved = current.mean(axis=0) - reference.mean(axis=0)
+    return float(np.linalg.norm(moved) / np.sqrt(reference.var(axis=0).sum()))
+
+
+OF_VECTORS: dict[str, Callable[[Floats, Floats], float]] = {"centroid": centroid}

@@ -13,14 +13,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.monitoring.exact_statistics import OF_CLASSES, OF_NUMBERS
+from tests.monitoring.exact_statistics import OF_CLASSES, OF_NUMBERS, OF_VECTORS
 from tests.monitoring.shapes import SHAPES, Floats
-from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, Method
-from upshot_monitoring.profiles.from_values import profile_classes, profile_numbers, scale_of_values
+from upshot_monitoring.drift.registry import CLASSES, METHODS, NUMERIC, VECTORS, Method
+from upshot_monitoring.profiles.from_values import profile_classes, profile_numbers, profile_vectors, scale_of_values
 from upshot_monitoring.profiles.profile import Profile, merge
 
 OF_NUMERIC = [method for method in METHODS.values() if "numeric" in method.kinds]
 OF_CLASS = [method for method in METHODS.values() if "categorical" in method.kinds]
+OF_VECTOR = [method for method in METHODS.values() if method.kinds == VECTORS]
 by_name = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 of_numbers = pytest.mark.parametrize("method", OF_NUMERIC, ids=lambda method: method.name)
 of_classes = pytest.mark.parametrize("method", OF_CLASS, ids=lambda method: method.name)
@@ -33,6 +34,12 @@ KS_TOLERANCE = {1_000: 4e-3, 10_000: 2e-3, 100_000: 5e-4, 1_000_000: 5e-4}
 def profiles(reference: Floats, current: Floats) -> tuple[Profile, Profile]:
     scale = scale_of_values(reference)
     return profile_numbers(reference, scale), profile_numbers(current, scale)
+
+
+def vector_profiles(reference: Floats, current: Floats) -> tuple[Profile, Profile]:
+    """Of rows x dimensions."""
+    scale = scale_of_values(np.linalg.norm(reference, axis=1))
+    return profile_vectors(reference, scale), profile_vectors(current, scale)
 
 
 def mixes(method: Method) -> Iterator[tuple[Profile, Profile]]:
@@ -49,6 +56,9 @@ def mixes(method: Method) -> Iterator[tuple[Profile, Profile]]:
                 profile_classes(list(rng.choice(list("abc"), 5_000, p=[0.6, 0.3, 0.1]))),
                 profile_classes(list(rng.choice(list("abc"), 4_000, p=weights))),
             )
+    if method in OF_VECTOR:
+        for drift in (0.0, 0.3, 2.0):
+            yield vector_profiles(rng.normal(0, 1, (3_000, 8)), rng.normal(drift, 1.5, (2_000, 8)))
 
 
 @by_name
@@ -93,6 +103,8 @@ def test_nothing_is_out_of_bounds(method: Method) -> None:
         disjoint.append(profiles(np.arange(5_000.0), np.arange(5_000.0) + 1e9))
     if method in OF_CLASS:
         disjoint.append((profile_classes(["a"] * 500), profile_classes(["b"] * 300)))
+    if method in OF_VECTOR:
+        disjoint.append(vector_profiles(np.ones((500, 3)), np.full((300, 3), 1e9)))
     for reference, current in disjoint:
         statistic = method.statistic(reference, current)
         assert method.is_beyond(statistic, method.threshold)
@@ -139,6 +151,10 @@ def test_the_order_of_rows_does_not_matter(method: Method) -> None:
         first = method.statistic(profile_classes(a), profile_classes(b))
         a.reverse()
         assert method.statistic(profile_classes(a), profile_classes(b)) == first
+    if method in OF_VECTOR:
+        v, w = rng.normal(0, 1, (900, 5)), rng.normal(0.3, 1, (700, 5))
+        first = method.statistic(*vector_profiles(v, w))
+        assert method.statistic(*vector_profiles(v[::-1], w[::-1])) == pytest.approx(first, abs=1e-12)
 
 
 @of_numbers
@@ -153,6 +169,31 @@ def test_the_unit_does_not_matter(method: Method, factor: float, offset: float) 
     first = method.statistic(*profiles(x, y))
     close = 1e-6 if factor > 0 else 2e-2
     assert method.statistic(*profiles(x * factor + offset, y * factor + offset)) == pytest.approx(first, rel=close)
+
+
+@pytest.mark.parametrize("method", OF_VECTOR, ids=lambda method: method.name)
+def test_a_growing_shift_of_vectors_never_looks_smaller(method: Method) -> None:
+    """The same draws, moved further and further, in one dimension or in all."""
+    reference, current = (np.random.default_rng(seed).normal(0, 1, (4_000, 16)) for seed in (1, 2))
+    for direction in (np.ones(16), np.eye(16)[3]):
+        found = [
+            method.statistic(*vector_profiles(reference, current + drift * direction))
+            for drift in (0.0, 0.25, 0.5, 1.0, 2.0)
+        ]
+        assert found == sorted(found)
+        assert found[-1] > found[0] + 0.3
+
+
+@pytest.mark.parametrize("method", OF_VECTOR, ids=lambda method: method.name)
+@pytest.mark.parametrize("factor", [1000.0, 1e-9, -1.0])
+def test_the_unit_and_the_axes_of_vectors_do_not_matter(method: Method, factor: float) -> None:
+    """Another unit, another origin, rotated axes."""
+    rng = np.random.default_rng(6)
+    v, w = rng.gamma(2, 3, (4_000, 6)), rng.gamma(2.3, 3, (3_000, 6))
+    axes = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    first = method.statistic(*vector_profiles(v, w))
+    turned = (side @ axes * factor + np.arange(6) * factor for side in (v, w))
+    assert method.statistic(*vector_profiles(*turned)) == pytest.approx(first, rel=1e-9)
 
 
 BROKEN: dict[str, Callable[[], Profile]] = {
@@ -200,6 +241,17 @@ def test_a_constant_side_is_a_number(method: Method) -> None:
             (profile_classes(["a"] * 500), profile_classes(["b"] * 300), False),
             (profile_classes(["a"] * 500), profile_classes(["a", "b"] * 300), False),
         ]
+    if method in OF_VECTOR:
+        v = rng.normal(0, 1, (2_000, 4))
+        for before, after, same in (
+            (np.full((500, 4), 0.1), np.full((777, 4), 0.1), True),
+            (np.full((500, 4), 0.1), np.full((300, 4), 0.2), False),
+            (np.full((500, 4), 7.0), v, False),
+            (v, np.full((300, 4), 3.0), False),
+            (v, v * 1e100 + 1e100, False),
+            (v * 1e-200, v * 1e-200, True),
+        ):
+            pairs.append((*vector_profiles(before, after), same))
     for left, right, same in pairs:
         statistic = method.statistic(left, right)
         assert math.isfinite(statistic)
@@ -220,6 +272,11 @@ def test_a_sum_of_profiles_is_the_profile_of_all_rows(method: Method) -> None:
         hours = merge(profile_classes(b[i::24]) for i in range(24))
         day = profile_classes(b)
         assert method.statistic(profile_classes(a), hours) == method.statistic(profile_classes(a), day)
+    if method in OF_VECTOR:
+        v, w = rng.normal(1_000, 1e-3, (3_000, 5)), rng.normal(1_000.0005, 1e-3, (2_400, 5))
+        reference, day = vector_profiles(v, w)
+        hours = merge(profile_vectors(part, reference.scale) for part in np.split(w, 24))
+        assert method.statistic(reference, hours) == pytest.approx(method.statistic(reference, day), rel=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -270,12 +327,27 @@ def test_every_kind_has_methods_and_every_method_has_an_oracle() -> None:
     """A method that nothing checks cannot be registered."""
     assert {method.name for method in OF_NUMERIC} == set(OF_NUMBERS)
     assert {method.name for method in OF_CLASS} == set(OF_CLASSES)
+    assert {method.name for method in OF_VECTOR} == set(OF_VECTORS)
+    assert len(OF_NUMERIC) + len(set(OF_CLASSES) - set(OF_NUMBERS)) + len(OF_VECTOR) == len(METHODS)
     for kind in NUMERIC | CLASSES:
         assert sum(kind in method.kinds for method in METHODS.values()) >= 5
 
 
-def test_a_vector_is_compared_by_its_norm() -> None:
-    """The kind that is neither: the methods of numbers apply to its norms."""
+@pytest.mark.parametrize("method", OF_VECTOR, ids=lambda method: method.name)
+@pytest.mark.parametrize("dimensions", [1, 3, 64])
+def test_vectors_are_compared_exactly(method: Method, dimensions: int) -> None:
+    """Against NumPy on the vectors themselves, to 1e-12 relative."""
+    rng = np.random.default_rng(dimensions)
+    for v, w in (
+        (rng.normal(0, 1, (3_000, dimensions)), rng.normal(0.1, 2, (2_000, dimensions))),
+        (rng.lognormal(0, 1, (3_000, dimensions)), rng.lognormal(0.2, 1, (500, dimensions))),
+    ):
+        exact = OF_VECTORS[method.name](v, w)
+        assert method.statistic(*vector_profiles(v, w)) == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_vector_can_be_compared_by_its_norm() -> None:
+    """The methods of numbers apply to its norms."""
     rng = np.random.default_rng(1)
     x, y = (np.linalg.norm(rng.normal(shift, 1, (2_000, 8)), axis=1) for shift in (0, 1))
     r, c = (replace(side, vectors=side.n) for side in profiles(x, y))

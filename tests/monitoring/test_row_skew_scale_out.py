@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.monitoring.test_row_skew import compared, serve
-from tests.running_clickhouse import RunningClickHouse, cluster_of, require_clickhouse
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.sharded import open_scaled_out
 from upshot_monitoring.row_skew import comparison
 from upshot_monitoring.row_skew.rows import table_of
 from upshot_monitoring.row_skew.served_rows import served_rows
-
-
-@pytest.fixture(scope="module")
-def two_shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A cluster of two shards."""
-    require_clickhouse()
-    folder = tmp_path_factory.mktemp("row-skew-shards")
-    shards = [RunningClickHouse(folder / f"shard-{n}") for n in range(2)]
-    for shard in shards:
-        shard.settings = cluster_of(shards)
-        shard.start()
-    store = open_scaled_out([shard.url for shard in shards])
-    store.migrate("upshot_joiner.store.schema")
-    store.migrate("upshot_monitoring.schema")
-    yield store
-    store.close()
-    for shard in shards:
-        shard.stop()
 
 
 def test_two_shards_find_what_one_store_finds(

@@ -15,7 +15,8 @@ from upshot_monitoring.drift import attributions, freshness
 from upshot_monitoring.drift.baselines import DAY, WEEK, Asked, Base, Baselines
 from upshot_monitoring.drift.describe import figures_of, moments, said
 from upshot_monitoring.drift.histogram import histogram
-from upshot_monitoring.drift.verdict import NEW_SCALE, Judgement, compare, settle
+from upshot_monitoring.drift.vectors import vector_figures
+from upshot_monitoring.drift.verdict import NEW_SCALE, Judgement, compare, judge_norm, settle
 from upshot_monitoring.profiles import rolled
 from upshot_monitoring.profiles.maps import PAIRS
 from upshot_monitoring.profiles.profile import Profile
@@ -131,7 +132,22 @@ class Drift:
             "current": figures_of(current),
             "windows": self._trend(trend, key, base, config, len(known)),
             "histogram": histogram(reference, current),
+            **(
+                self._of_vectors(judgement, reference, current, config, len(known))
+                if judgement.kind == "vector"
+                else {}
+            ),
         }
+
+    def _of_vectors(
+        self, judgement: Judgement, reference: Profile | None, current: Profile | None, config: ModelConfig, family: int
+    ) -> dict[str, Any]:
+        """What else is known of vectors: by dimension, and of their norm, which is judged as one column among all would be."""
+        norm = judge_norm(reference, current, min_rows=config.drift.min_rows)
+        settle([norm], config.drift.false_discovery_rate, family)
+        if not judgement.is_tested:
+            norm.withhold(judgement.reason or "")
+        return {"vector": vector_figures(reference, current), "norm": said(norm, reference, current)}
 
     def _trend(self, trend: Window, key: Key, base: Base, config: ModelConfig, family: int) -> list[dict[str, Any]]:
         kind = base.kind_of(key)

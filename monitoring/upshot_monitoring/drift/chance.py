@@ -12,6 +12,8 @@ away), the tail is widened until it covers them. Where a first 32 draws settle t
 made. Fitting the tail to the moments of the draws was tried first, and was wrong by orders of magnitude where it matters (at
 1e-6).
 
+**Of two centroids.** ``methods/centroid.py`` knows it without draws.
+
 **Of a share** (missing values). The hypergeometric tail: exact, because a day may have few rows and few missing values.
 
 Papers: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", chapter 16, Chapman & Hall, 1993; C. Borell, "The
@@ -26,6 +28,7 @@ import math
 import numpy as np
 
 from upshot_monitoring.drift.cells import Cells, Pooled
+from upshot_monitoring.drift.means import Means
 from upshot_monitoring.drift.registry import Method
 from upshot_monitoring.profiles.profile import Floats
 
@@ -42,8 +45,11 @@ _SEED = 20130401
 _MOST_TERMS = 20_000
 
 
-def chance(method: Method, cells: Cells) -> float:
+def chance(method: Method, cells: Cells | Means) -> float:
     """The p-value of the distance between the sides of ``cells``, LEAST to 1."""
+    if method.p_value is not None:
+        return max(LEAST, method.p_value(cells))
+    assert isinstance(cells, Cells)  # noqa: S101  # for mypy: only methods that know their p-value rest on anything else
     # Of the cells, as the draws are; the distance of KS is refined inside a bucket, and theirs are not.
     seen = float(method.formula(cells))
     if seen <= 0:

@@ -9,7 +9,9 @@ from typing import Any, Final, Literal
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift import cells
 from upshot_monitoring.drift.cells import Cells
+from upshot_monitoring.drift.means import Means, means_of, same_length
 from upshot_monitoring.drift.methods import (
+    centroid,
     chi_square,
     hellinger,
     jensen_shannon,
@@ -23,18 +25,21 @@ from upshot_monitoring.drift.methods import (
 from upshot_monitoring.profiles.profile import Floats, Kind, Profile
 
 NUMERIC: Final[frozenset[Kind]] = frozenset({"numeric", "vector"})
-"""Kinds that are compared as numbers; a vector by its norm."""
+"""Kinds that can be compared as numbers; a vector by its norm."""
+VECTORS: Final[frozenset[Kind]] = frozenset({"vector"})
 CLASSES: Final[frozenset[Kind]] = frozenset({"bool", "categorical"})
 ANY: Final = NUMERIC | CLASSES
 
 Statistic = Callable[[Profile, Profile], float]
 Sort = Literal["distance", "test"]
-Rests = Literal["bins", "deciles", "order"]
-"""What a number of a method rests on: bins or categories, tenths of the reference or categories, the order of all numbers."""
-_CELLS: Final[dict[Rests, Callable[[Profile, Profile], Cells]]] = {
+Rests = Literal["bins", "deciles", "order", "means"]
+"""What a number of a method rests on: bins or categories, tenths of the reference or categories, the order of all numbers, the mean
+and the variance of every dimension of a vector."""
+_CELLS: Final[dict[Rests, Callable[[Profile, Profile], Cells | Means]]] = {
     "bins": cells.bins,
     "deciles": cells.deciles,
     "order": cells.pooled_buckets,
+    "means": means_of,
 }
 
 
@@ -71,13 +76,15 @@ class Method:
     deviation: Callable[[Any], float] | None = None
     """Of a distance, with these cells: the largest standard deviation that any linear part of it (of its root, where it is
     quadratic) has by chance. See ``chance.py``."""
+    p_value: Callable[[Any], float] | None = None
+    """Of a distance that says by itself, of these cells, how probable it is by chance."""
 
     @property
     def falls(self) -> bool:
         """Whether a small number means drift."""
         return self.sort == "test"
 
-    def cells(self, reference: Profile, current: Profile) -> Cells:
+    def cells(self, reference: Profile, current: Profile) -> Cells | Means:
         """What the formula is computed from."""
         return _CELLS[self.rests_on](reference, current)
 
@@ -85,6 +92,8 @@ class Method:
         """Whether this value, on its own, would be drift."""
         return statistic < threshold if self.falls else statistic >= threshold
 
+
+_DEFAULT: Final[dict[Kind, str]] = {"numeric": "wasserstein", "vector": "centroid"}
 
 METHODS: Final = {
     method.name: method
@@ -136,6 +145,11 @@ METHODS: Final = {
             most=1,
             effect=Effect("total_variation", chi_square.EFFECT),
         ),
+        Method(
+            *("centroid", centroid.centroid, centroid.formula, "means", VECTORS, 0.1),
+            symmetric=False,
+            p_value=centroid.p_value,
+        ),
     )
 }
 
@@ -143,9 +157,11 @@ METHODS: Final = {
 def all_statistics(reference: Profile, current: Profile) -> dict[str, float]:
     """The number of every method that applies; methods that rest on the same cells share them."""
     found: dict[str, float] = {}
-    shared: dict[Rests, Cells] = {}
+    shared: dict[Rests, Cells | Means] = {}
     for method in METHODS.values():
         if reference.kind not in method.kinds:
+            continue
+        if method.rests_on == "means" and same_length(reference, current) is None:
             continue
         if method.rests_on == "order":
             found[method.name] = method.statistic(reference, current)
@@ -161,7 +177,7 @@ def method_for(kind: Kind, config: FeatureDriftConfig | None) -> tuple[Method, f
 
     By the type of the feature alone: a method that changed with the number of rows would change the meaning of the number.
     """
-    method = METHODS["wasserstein" if kind in NUMERIC else "jensen_shannon"]
+    method = METHODS[_DEFAULT.get(kind, "jensen_shannon")]
     trouble = None
     if config is not None and config.method is not None:
         wanted = METHODS.get(config.method)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from upshot_joiner.config import FeatureDriftConfig
 from upshot_monitoring.drift.chance import chance, chance_of_share
 from upshot_monitoring.drift.discoveries import benjamini_yekutieli
+from upshot_monitoring.drift.means import Means, means_of
 from upshot_monitoring.drift.registry import CLASSES, NUMERIC, Method, all_statistics, method_for
+from upshot_monitoring.drift.vectors import Looked, few_of_length, look_at_dimensions, look_at_lengths, why_not
 from upshot_monitoring.profiles.profile import Profile
 
 Verdict = Literal["ok", "drift", "no_verdict"]
@@ -27,6 +29,7 @@ MISSING_STEP = 0.05
 """From this change of the share of missing values on it is a finding of its own."""
 RATE = 0.01
 """Of false discoveries among those of one window, unless configured otherwise."""
+NORM_METHOD = "wasserstein"
 _NO_ROWS = Profile()
 
 
@@ -58,6 +61,8 @@ class Judgement:
     questions: int = 1
     """How many things were looked at of this column; the probability of a finding counts so many times."""
     adjusted_p_value: float | None = None
+    rows: tuple[int, int] | None = None
+    """The rows of the reference and of the window that the statistic rests on, where those are not all with a usable value."""
 
     @property
     def reason(self) -> str | None:
@@ -162,7 +167,21 @@ def compare(
         return _because(found, f"too few values: {then.present} in the reference, {now.present} in the window")
     if kind in NUMERIC and then.scale.scale_id != now.scale.scale_id:
         return _because(found, NEW_SCALE)
+    if kind == "vector" and (trouble := _look_at_vectors(found, then, now, method, min_rows)):
+        return _because(found, trouble)
     return _compare_values(found, then, now, method)
+
+
+def judge_norm(reference: Profile | None, current: Profile | None, *, min_rows: int = MIN_ROWS) -> Judgement:
+    """Compare the norms of vectors, by the default method of numbers, and nothing else of them. What is found is not yet called
+    drift."""
+    then, now = (_norms(side) if side is not None else None for side in (reference, current))
+    return compare(then, now, FeatureDriftConfig(method=NORM_METHOD), min_rows=min_rows)
+
+
+def _norms(side: Profile) -> Profile:
+    of_norms = min(side.n, side.vectors)
+    return replace(side, rows=side.n, vectors=of_norms, nulls=0, absents=0, others=0, nans=0, infs=0, lengths=())
 
 
 def _look_at_shares(found: Judgement, then: Profile, now: Profile) -> None:
@@ -176,18 +195,57 @@ def _look_at_shares(found: Judgement, then: Profile, now: Profile) -> None:
             found.findings.append(Finding(p_value, f"{what} values {_percent(share)} -> {_percent(new_share)}"))
 
 
+def _look_at_vectors(found: Judgement, then: Profile, now: Profile, method: Method, min_rows: int) -> str | None:
+    """Look at the lengths, and where the method does, at each dimension; returns why the centroids cannot be compared."""
+    by_dimension = method.rests_on == "means"
+    if (reason := why_not(then, now)) is not None:
+        return reason if by_dimension else None
+    looked = [look_at_lengths(then, now)]
+    reason = few_of_length(then, now, min_rows) if by_dimension else None
+    if by_dimension and reason is None:
+        means = means_of(then, now)
+        found.rows = means.rows_reference, means.rows_current
+        if means.is_constant.all():
+            looked.append(_look_at_constant(then, now, method, means))
+        elif len(means.moved) > 1:
+            looked.append(look_at_dimensions(means))
+    _note(found, looked)
+    return reason
+
+
+def _look_at_constant(then: Profile, now: Profile, method: Method, means: Means) -> Looked:
+    """One vector alone in the reference: it has no spread, so what is counted is who has another norm, or the mean is."""
+    if not means.moved.any() and means.is_constant_now.all():
+        return Looked()
+    others = now.present - _rows_of(then, now)
+    by_norm = chance_of_share(0, then.present, others, now.present)
+    return Looked(min(1.0, 2 * min(by_norm, chance(method, means))), "constant in the reference, not any more")
+
+
+def _note(found: Judgement, looked: Sequence[Looked | None]) -> None:
+    for one in looked:
+        if one is not None:
+            found.questions += 1
+            if one.p_value is not None:
+                found.findings.append(Finding(one.p_value, one.reason))
+
+
 def _compare_values(found: Judgement, reference: Profile, current: Profile, method: Method) -> Judgement:
     found.statistics = {name: _finite(value) for name, value in all_statistics(reference, current).items()}
     found.statistic = found.statistics[method.name]
     found.verdict = "ok"
     if not method.is_beyond(found.statistic, found.threshold):
-        if reference.is_constant and current.is_constant:
+        if _is_constant(reference, method) and _is_constant(current, method):
             found.reasons.append("constant on both sides")
         return found
     effect = method.effect
     if effect is not None and found.statistics[effect.method] < effect.least:
         return _because(found, f"beyond chance, but too small a change: {effect.method} below {effect.least:g}")
-    if reference.is_constant:
+    if method.rests_on == "means":
+        means = means_of(reference, current)
+        if not means.is_constant.all():
+            found.findings.append(Finding(chance(method, means)))
+    elif reference.is_constant:
         others = current.present - _rows_of(reference, current)
         p_value = chance_of_share(0, reference.present, others, current.present)
         found.findings.append(Finding(p_value, "constant in the reference, not any more"))
@@ -196,6 +254,12 @@ def _compare_values(found: Judgement, reference: Profile, current: Profile, meth
     else:
         found.findings.append(Finding(chance(method, method.cells(reference, current))))
     return found
+
+
+def _is_constant(side: Profile, method: Method) -> bool:
+    if method.rests_on == "means":
+        return bool(means_of(side, side).is_constant.all())
+    return side.is_constant
 
 
 def _rows_of(constant: Profile, current: Profile) -> int:

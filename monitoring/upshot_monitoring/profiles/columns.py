@@ -1,7 +1,8 @@
 """What is profiled of a model, as SQL over its rows: features, score, prediction, label values.
 
-Every value is exactly one of: number, vector (profiled by its Euclidean norm), bool, string, null, absent, other. Expressions are
-built from generated column names and fixed texts; names of features go into statements as parameters only.
+Every value is exactly one of: number, vector (profiled by its Euclidean norm, and dimension by dimension in ``vector_rollup.py``),
+bool, string, null, absent, other. Expressions are built from generated column names and fixed texts; names of features go into
+statements as parameters only.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ CLASS_SQL = (
 )
 """The predicted class of a served row; null where a plain number was predicted."""
 
+VECTOR_ROWS_PER_BLOCK = 2048
+"""What bounds the memory of a statement that reads vectors: they may have thousands of elements."""
+
 Role = Literal["feature", "score", "prediction", "label", "freshness", "attribution"]
 
 
@@ -33,6 +37,8 @@ class Column:
     """Nullable(Float64)."""
     vector: str | None = None
     """Array(Float64); empty where there is none."""
+    size: str | None = None
+    """The length of that array, from what is cheapest to read; None: ``length(vector)``."""
     flag: str | None = None
     """Nullable(Bool)."""
     text: str | None = None
@@ -107,11 +113,13 @@ def _feature(feature: Feature, position: int, with_it: list[int], shapes: int) -
         )
         if kind in columns
     ]
+    sizes = [f"length({columns[kind]})" for kind in ("ints", "floats") if kind in columns]
     return Column(
         "feature",
         feature.name,
         number=f"coalesce({', '.join(numbers)})" if numbers else None,
-        vector=f"arrayConcat({', '.join(vectors)})" if vectors else None,
+        vector=vectors[0] if len(vectors) == 1 else f"arrayConcat({', '.join(vectors)})" if vectors else None,
+        size=" + ".join(sizes) or None,
         flag=columns.get("bool"),
         text=columns.get("str"),
         absent=None if len(with_it) == shapes else f"shape NOT IN ({', '.join(map(str, with_it)) or '0'})",

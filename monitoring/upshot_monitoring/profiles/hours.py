@@ -9,9 +9,25 @@ from upshot_joiner.store.client import Store
 from upshot_monitoring.profiles import maps, rolled, rollup
 from upshot_monitoring.profiles.columns import Column
 from upshot_monitoring.profiles.scales import FIRST_ROWS, UNSCALED, Key, Scale, Scales, better, measure, wanting
+from upshot_monitoring.profiles.vector_rollup import vector_statements
 
 _KEY = "{{model:String}} AS model, hour, {role} AS role, {feature} AS feature, model_version"
 KEY_COLUMNS = ("model", "hour", "role", "feature", "model_version")
+# What a version of an hour had when it was rolled before, and has not any more.
+_NO_VECTORS = f"""
+INSERT INTO vector_profiles ({", ".join(KEY_COLUMNS)}, length, version)
+SELECT {", ".join(KEY_COLUMNS)}, length, {{version:UInt64}} FROM vector_profiles FINAL
+WHERE model = {{model:String}} AND hour IN {{hours:Array(DateTime('UTC'))}} AND version < {{before:UInt64}} AND rows > 0
+"""
+# An hour that profiles know vectors of, and that has none: else it would be looked for again and again.
+_NO_VECTORS_AT_ALL = f"""
+INSERT INTO vector_profiles ({", ".join(KEY_COLUMNS)}, length, version)
+SELECT {", ".join(KEY_COLUMNS)}, 0, {{version:UInt64}} FROM profiles FINAL
+WHERE model = {{model:String}} AND hour IN {{hours:Array(DateTime('UTC'))}} AND vectors > 0
+  AND (hour, role, feature, model_version) NOT IN (
+    SELECT hour, role, feature, model_version FROM vector_profiles
+    WHERE model = {{model:String}} AND hour IN {{hours:Array(DateTime('UTC'))}})
+"""
 
 _Take = Callable[[Sequence[Column], Mapping[str, object]], dict[Key, tuple[int, Scale]]]
 """Measures columns over the rows that the parameters choose."""
@@ -41,6 +57,20 @@ class HourProfiles:
         scales = self._pinned(model, columns, hours, take)
         self._write(rollup.statements(columns, scales, source=source, key=_KEY), params)
 
+    def roll_vectors(
+        self, model: str, columns: Sequence[Column], hours: Sequence[datetime], source: str, params: dict[str, object]
+    ) -> None:
+        """Profile the vectors of columns by length and dimension. To be called before :meth:`roll`: what that says of vectors is
+        then there."""
+        if not any(column.vector for column in columns):
+            return
+        params = {**params, "model": model, "hours": list(hours)}
+        before = self._versions.next()
+        found = vector_statements(self._store, columns, source=source, params=params, key=_KEY)
+        self._write(found, params, "vector_profiles")
+        for cleared in (_NO_VECTORS, _NO_VECTORS_AT_ALL):
+            self._store.command(cleared, {**params, "before": before, "version": self._versions.next()})
+
     def roll_maps(self, model: str, hours: Sequence[datetime], source: str) -> None:
         """Profile what the served rows of ``source`` carry in maps."""
         params: dict[str, object] = {"model": model, "hours": list(hours)}
@@ -56,10 +86,12 @@ class HourProfiles:
             scales = self._pinned(model, maps.map_columns({role: names}), hours, take)
             self._write(rollup.map_statements(role, names, scales, maps.PAIRS[role], source=source, key=_KEY), params)
 
-    def _write(self, statements: Iterable[rollup.Statement], params: Mapping[str, object]) -> None:
+    def _write(
+        self, statements: Iterable[rollup.Statement], params: Mapping[str, object], table: str = "profiles"
+    ) -> None:
         for statement in statements:
             self._store.command(
-                statement.insert_into("profiles", KEY_COLUMNS),
+                statement.insert_into(table, KEY_COLUMNS),
                 {**params, **statement.params, "version": self._versions.next()},
             )
             self.statements += 1

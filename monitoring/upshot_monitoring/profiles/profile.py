@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upshot_monitoring.profiles.scales import UNSCALED, Scale
+from upshot_monitoring.profiles.vector_profile import LengthProfile, merge_lengths
 
 Floats = NDArray[np.float64]
 Kind = Literal["numeric", "vector", "bool", "categorical", "none"]
@@ -22,7 +23,8 @@ _NO_INTS: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True)
 class Profile:
-    """Counts of every kind of value, a histogram of the finite numbers, counts of the values that are not numbers.
+    """Counts of every kind of value, a histogram of the finite numbers, counts of the values that are not numbers, and of vectors
+    (which count as numbers by their norm) mean and spread of every dimension, for each length.
 
     Bucket arrays are aligned, in ascending order of ``buckets``; ``sums`` and ``sums2`` are of ``(x - center) / scale``, so that
     1e9 +/- 1 keeps its digits; ``lows`` and ``highs`` are the smallest and largest x of each bucket.
@@ -48,6 +50,7 @@ class Profile:
     values: tuple[str, ...] = ()
     value_counts: Floats = field(default_factory=lambda: _NO_FLOATS)
     overflow: int = 0
+    lengths: tuple[LengthProfile, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -226,4 +229,5 @@ def merge(profiles: Iterable[Profile]) -> Profile:
         highs=highs,
         values=tuple(ordered),
         value_counts=np.array([values[value] for value in ordered]),
+        lengths=merge_lengths(length for part in parts for length in part.lengths),
     )

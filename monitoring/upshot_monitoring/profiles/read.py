@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +14,10 @@ from upshot_joiner.store.client import Store
 from upshot_monitoring.profiles.profile import Profile
 from upshot_monitoring.profiles.rollup import COUNTS
 from upshot_monitoring.profiles.scales import UNSCALED, Key, Scale, Scales
+from upshot_monitoring.profiles.vector_read import lengths_of_window, with_lengths
+from upshot_monitoring.profiles.window import Window, rows_of
+
+__all__ = ["Window", "profile_of", "read_slots", "read_window", "rows_of"]
 
 MERGED = f"""
   {", ".join(f"sum(p.{name}) AS {name}" for name in COUNTS)}, sum(p.overflow) AS overflow,
@@ -39,16 +42,6 @@ SELECT role, feature, slot, {_COLUMNS} FROM (
 _SLOT = "toUInt32(intDiv(toUInt32(hour) - toUInt32({start:DateTime('UTC')}), {slot_s:UInt32}))"
 
 
-@dataclass(frozen=True)
-class Window:
-    """Which hours of a model: ``start`` <= hour < ``end``, of one version or of all together."""
-
-    model: str
-    start: datetime
-    end: datetime
-    version: str | None = None
-
-
 def read_window(store: Store, scales: Scales, window: Window) -> dict[Key, Profile]:
     """The profile of every column over a window. A column that some hours do not know was absent in their rows."""
     pinned = scales.read(window.model)
@@ -57,6 +50,8 @@ def read_window(store: Store, scales: Scales, window: Window) -> dict[Key, Profi
         (row["role"], row["feature"]): profile_of(row, pinned.get((row["role"], row["feature"])))
         for row in rows_of(table)
     }
+    if any(profile.vectors for profile in profiles.values()):
+        profiles = with_lengths(profiles, lengths_of_window(store, window).get(0, {}))
     rows = max((profile.rows for key, profile in profiles.items() if key[0] != "label"), default=0)
     return {
         key: profile
@@ -77,10 +72,14 @@ def read_slots(store: Store, scales: Scales, window: Window, key: Key, slot_s: i
         where="AND role = {role:String} AND feature = {feature:String}",
         params={"role": key[0], "feature": key[1], "slot_s": slot_s},
     )
-    return {
-        window.start + row["slot"] * timedelta(seconds=slot_s): profile_of(row, pinned.get(key))
+    slots = {
+        int(row["slot"]): profile_of(row, pinned.get(key))
         for row in sorted(rows_of(table), key=lambda row: int(row["slot"]))
     }
+    if any(profile.vectors for profile in slots.values()):
+        lengths = lengths_of_window(store, window, key, slot_s)
+        slots = {slot: with_lengths({key: profile}, lengths.get(slot, {}))[key] for slot, profile in slots.items()}
+    return {window.start + slot * timedelta(seconds=slot_s): profile for slot, profile in slots.items()}
 
 
 def _read(
@@ -105,19 +104,6 @@ def _read(
             **(params or {}),
         },
     )
-
-
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table; lists of numbers as NumPy arrays, which is several times faster than as lists."""
-    columns: dict[str, list[Any]] = {}
-    for name in table.column_names:
-        column = pa.concat_arrays(table[name].chunks) if table.num_rows else pa.array([])
-        if pa.types.is_list(column.type) and not pa.types.is_string(column.type.value_type):
-            offsets, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
-            columns[name] = [values[start:end] for start, end in itertools.pairwise(offsets)]
-        else:
-            columns[name] = column.to_pylist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def profile_of(row: Mapping[str, Any], scale: Scale | None) -> Profile:

@@ -203,6 +203,16 @@ def _converted(values: pa.Array, kind: str) -> pa.Array:
         values = values.dictionary_decode()
     if kind == "vector":
         values = values.cast(pa.list_(values.type.value_type))
+        lists = values.cast(_ARROW[kind], safe=False)
+        if lists.values.null_count:
+            lists = _without_nulls_inside(lists)
         # The store's lists are never null, and an empty one is a missing vector.
-        return pc.fill_null(values.cast(_ARROW[kind], safe=False), pa.scalar([], _ARROW[kind]))
+        return pc.fill_null(lists, pa.scalar([], _ARROW[kind]))
     return values.cast(_ARROW[kind], safe=False)
+
+
+def _without_nulls_inside(lists: pa.ListArray) -> pa.ListArray:
+    """An element that is null is none that can be counted with: NaN. The store would take it for 0."""
+    whole = pa.concat_arrays([lists, pa.array([], lists.type)])  # masks cannot be given to a slice
+    filled = pc.fill_null(whole.values, float("nan"))
+    return pa.ListArray.from_arrays(whole.offsets, filled, mask=pc.is_null(whole))

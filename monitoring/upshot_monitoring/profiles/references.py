@@ -33,6 +33,8 @@ from upshot_monitoring.profiles.read import profile_of, rows_of
 from upshot_monitoring.profiles.reference_columns import ReferenceColumns, read_columns
 from upshot_monitoring.profiles.roller import Roller
 from upshot_monitoring.profiles.scales import UNSCALED, Key, Scale, Scales, measure
+from upshot_monitoring.profiles.vector_read import lengths_of_reference, with_lengths
+from upshot_monitoring.profiles.vector_rollup import vector_statements
 
 _log = logging.getLogger("upshot.monitoring")
 
@@ -120,11 +122,14 @@ class References:
         """The profile of every column of a reference."""
         pinned = self._scales.read(model)
         by_id = {scale.scale_id: scale for scale in pinned.values()}
-        return {
+        profiles = {
             # A scale that is not pinned any more: the numbers are shown, and nothing is compared with them.
             (row["role"], row["feature"]): profile_of(row, by_id.get(row["scale_id"], Scale(scale_id=row["scale_id"])))
             for row in rows_of(self._store.arrow(_READ, {"id": reference.id}))
         }
+        if not any(profile.vectors for profile in profiles.values()):
+            return profiles
+        return with_lengths(profiles, lengths_of_reference(self._store, reference.id))
 
     @contextmanager
     def rows(
@@ -206,6 +211,13 @@ class References:
         pinned = self._scales.read(model)
         scales = [pinned.get((column.role, column.name), UNSCALED) for column in columns]
         source = f"(SELECT *, '' AS model_version FROM {staging})"
+        for statement in vector_statements(
+            self._store, columns, source=source, params={}, key=_KEY, hour="toUInt32(0)"
+        ):
+            self._store.command(
+                statement.insert_into("reference_vectors", ("reference_id", "role", "feature")),
+                {**statement.params, "reference_id": reference_id, "version": self._roller.next_version()},
+            )
         for statement in rollup.statements(columns, scales, source=source, key=_KEY, hour="toUInt32(0)"):
             self._store.command(
                 statement.insert_into("reference_profiles", ("reference_id", "role", "feature")),

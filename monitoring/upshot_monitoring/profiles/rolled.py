@@ -56,6 +56,12 @@ SELECT DISTINCT hour FROM profiles FINAL
 WHERE model = {model:String} AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
   AND n > 0 AND scale_id NOT IN {scale_ids:Array(UInt64)}
 """
+# Rolled by a version that kept nothing of vectors but their norm.
+_WITHOUT_VECTORS = """
+SELECT DISTINCT hour FROM profiles FINAL
+WHERE model = {model:String} AND vectors > 0 AND (hour, role, feature, model_version) NOT IN (
+  SELECT hour, role, feature, model_version FROM vector_profiles WHERE model = {model:String})
+"""
 _ANY_ROLLED = """
 SELECT count() > 0 FROM rolled_hours FINAL
 WHERE model = {model:String} AND task = 'profiles' AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
@@ -90,7 +96,14 @@ class Versions:
     by an earlier process. Not the server's clock: that may stand still or be set back."""
 
     def __init__(self, store: Store) -> None:
-        tables = ("profiles", "performance_sums", "rolled_hours", "profile_scales", "model_references")
+        tables = (
+            "profiles",
+            "vector_profiles",
+            "performance_sums",
+            "rolled_hours",
+            "profile_scales",
+            "model_references",
+        )
         [row] = store.query("SELECT " + ", ".join(f"(SELECT max(version) FROM {table})" for table in tables))
         self._last = max(int(version or 0) for version in row)
         self._lock = threading.Lock()
@@ -132,6 +145,11 @@ def off_scale(
     ids = [scale.scale_id for scale in pinned.values()]
     params = {"model": model, "scale_ids": ids, "start": start, "end": end}
     return {hour for (hour,) in store.query(_OFF_SCALE, params)}
+
+
+def without_vectors(store: Store, model: str) -> set[datetime]:
+    """Hours with vectors of which the norm alone was profiled."""
+    return {hour for (hour,) in store.query(_WITHOUT_VECTORS, {"model": model})}
 
 
 def covered_by_served(store: Store, table: str, hours: Sequence[datetime]) -> Covers:

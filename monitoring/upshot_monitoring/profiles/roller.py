@@ -135,6 +135,7 @@ class Roller:
                 due = self._due[name]
                 due.served |= rolled.stale_served(self._store, name, table)
                 due.served |= rolled.off_scale(self._store, name, self._scales.read(name))
+                due.served |= rolled.without_vectors(self._store, name)
                 self._labels(name, fresh=True)
                 self._setups[name] = self._setups_of(name)
                 for label, setup in self._setups[name].items():
@@ -269,7 +270,10 @@ class Roller:
         covers = self._settled(rolled.covered_by_served(self._store, table, hours))
         columns = served_columns(model, self._served, self._configs.get(model))
         source = f"(SELECT * FROM {table} FINAL WHERE {_HOURS})"
-        self._profiles.roll(model, columns, hours, source, {"names": names_parameter(columns)})
+        params: dict[str, object] = {"names": names_parameter(columns)}
+        # Before the profiles: what those say of vectors is then there.
+        self._profiles.roll_vectors(model, columns, hours, source, params)
+        self._profiles.roll(model, columns, hours, source, params)
         self._profiles.roll_maps(model, hours, source)
         rolled.note(self._store, model, PROFILES, covers, 0, self._versions.next())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from upshot_monitoring.profiles.columns import Column, Role
+from upshot_monitoring.profiles.columns import VECTOR_ROWS_PER_BLOCK, Column, Role
 from upshot_monitoring.profiles.scales import FURTHEST, Scale
 
 PER_SCALE = 32
@@ -96,15 +96,16 @@ _NO_VALUES = "CAST([] AS Array(Tuple(String, UInt64)))"
 
 @dataclass(frozen=True)
 class Statement:
-    """A SELECT that makes the profiles of one batch of columns, and what fills its places."""
+    """A SELECT that makes the profiles of one batch of columns, what fills its places, and its columns after the key."""
 
     select: str
     block_rows: int
     params: dict[str, object]
+    body: tuple[str, ...] = ("scale_id", *BODY)
 
     def insert_into(self, table: str, key: Sequence[str]) -> str:
         """The statement that stores them, under the parameter ``version``."""
-        columns = ", ".join((*key, "scale_id", *BODY))
+        columns = ", ".join((*key, *self.body))
         return (
             f"INSERT INTO {table} ({columns}, version)\n"
             f"SELECT {columns}, {{version:UInt64}} FROM (\n{self.select}\n) SETTINGS max_block_size = {self.block_rows}"
@@ -188,9 +189,12 @@ def _key(key: str) -> str:
 
 
 def _filled(sql: str, columns: Sequence[Column], scales: Sequence[Scale]) -> Statement:
+    block_rows = max(1024, CELLS_PER_BLOCK // len(columns))
+    if any(column.vector for column in columns):
+        block_rows = min(block_rows, VECTOR_ROWS_PER_BLOCK)
     return Statement(
         sql,
-        max(1024, CELLS_PER_BLOCK // len(columns)),
+        block_rows,
         {
             "cell_ids": list(range(len(columns))),
             "cell_roles": [column.role for column in columns],

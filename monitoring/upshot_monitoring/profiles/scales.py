@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import name_hash
-from upshot_monitoring.profiles.columns import Column
+from upshot_monitoring.profiles.columns import VECTOR_ROWS_PER_BLOCK, Column
 
 Source = Literal["reference", "rows"]
 Key = tuple[str, str]
@@ -92,7 +92,8 @@ def measure(
             )
             + " FROM (SELECT "
             + ", ".join(f"{measured(column)} AS x{i}" for i, column in enumerate(batch))
-            + f" FROM {source})",
+            + f" FROM {source})"
+            + (f" SETTINGS max_block_size = {VECTOR_ROWS_PER_BLOCK}" if any(column.vector for column in batch) else ""),
             params,
         )
         for i, column in enumerate(batch):

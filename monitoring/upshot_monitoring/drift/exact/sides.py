@@ -62,6 +62,10 @@ class Sides:
         # + 0.: the two zeros are one value.
         return self._both(key, lambda column: f"toFloat64({measured(column)}) + 0.", "isFinite(x)")
 
+    def vectors(self, key: Key) -> str:
+        """A SELECT of ``side`` and ``x``: every vector of the column."""
+        return self._both(key, lambda column: column.vector or "CAST([] AS Array(Float64))", "notEmpty(x)")
+
     def classes(self, key: Key) -> str:
         """A SELECT of ``side`` and ``x``: every text or bool of the column, as text."""
         return self._both(key, _class, "isNotNull(x)")

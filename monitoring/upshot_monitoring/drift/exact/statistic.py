@@ -16,6 +16,7 @@ import numpy as np
 
 from upshot_joiner.store.client import Store
 from upshot_monitoring.drift.cells import FEW_VALUES, Cells, sturges_edges
+from upshot_monitoring.drift.exact.centroids import exact_means
 from upshot_monitoring.drift.exact.sides import Sides
 from upshot_monitoring.drift.methods.wasserstein import LEAST_STD
 from upshot_monitoring.drift.registry import NUMERIC, Method
@@ -93,6 +94,9 @@ def count_rows(store: Store, sides: Sides) -> int:
 
 def exact_statistic(store: Store, sides: Sides, key: Key, kind: str, method: Method) -> Exact:
     """The method's number for a column of this kind. Memory grows with the rows: see :data:`MAX_ROWS`."""
+    if method.rests_on == "means":
+        means, *of_length = exact_means(store, sides.vectors(key), sides.params)
+        return Exact(None if means is None else float(method.formula(means)), *of_length)
     if kind not in NUMERIC:
         cells = _by_value(store, sides.classes(key), sides.params)
         rows = int(cells.reference.sum()), int(cells.current.sum())

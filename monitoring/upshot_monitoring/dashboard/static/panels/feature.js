@@ -4,12 +4,14 @@ import { Chart, colour, plain } from "../charts.js";
 import { empty, h, say } from "../dom.js";
 import { NONE, count, figure, instant, part, plotTime, share, span } from "../format.js";
 import { Source } from "../live.js";
+import * as dimensions from "./dimensions.js";
 import { bins, categorical, numeric } from "./spread.js";
 
 const HEIGHT = 230;
 const LOW = 130;
-const TITLES = ["Statistic over time", "Reference and now", "Figures", "Missing values"];
-const [TREND, SPREAD, FIGURES, MISSING] = [0, 1, 2, 3];
+const TITLES = ["Statistic over time", "Reference and now", "Figures", "Missing values", "Dimensions that moved most"];
+const OF_VECTORS = { 1: "Norm, reference and now", 2: "Figures of the norm" };
+const [TREND, SPREAD, FIGURES, MISSING, DIMENSIONS] = [0, 1, 2, 3, 4];
 const SHAPE = { margin: { l: 48, r: 8, t: 8, b: 26 } };
 
 const middle = (window) => plotTime((instant(window.start) + instant(window.end)) / 2);
@@ -20,6 +22,7 @@ export class Feature {
     Object.assign(this, { context, feature: one.feature, charts: [], facts: h("p", { class: "sub" }) });
     this.parts = TITLES.map((title) => h("div", { class: "detail-part" }, h("h4", {}, title), h("div")));
     this.parts[MISSING].hidden = true;
+    this.parts[DIMENSIONS].hidden = true;
     this.node = h(
       "div",
       { class: "detail-body" },
@@ -28,7 +31,7 @@ export class Feature {
         "div",
         { class: "detail-grid" },
         this.parts[TREND],
-        this.parts[SPREAD],
+        h("div", { class: "detail-part" }, this.parts[DIMENSIONS], this.parts[SPREAD]),
         h("div", { class: "detail-part" }, this.parts[FIGURES], this.parts[MISSING]),
       ),
     );
@@ -62,7 +65,7 @@ export class Feature {
     const judged = `${(one.method ?? "statistic").replaceAll("_", " ")} ${figure(one.statistic, 4)} against a threshold of ${figure(one.threshold, 3)}`;
     const rows = `${count(one.rows_reference)} reference rows, ${count(one.rows_current)} current rows`;
     const more = others.length ? ` By other methods: ${others.map(named).join(", ")}.` : "";
-    say(this.facts, `${judged}; ${rows}.${more}`);
+    this.judged = `${judged}; ${rows}.${more}`;
     this.show();
   }
 
@@ -81,10 +84,14 @@ export class Feature {
   }
 
   show() {
+    const data = this.answer?.data;
+    say(this.facts, `${this.judged ?? ""}${dimensions.words(data?.vector, data?.norm)}`);
     if (!this.answer) return;
-    const data = this.answer.data;
     const windows = data?.windows ?? [];
+    for (const i of [SPREAD, FIGURES])
+      say(this.parts[i].firstChild, data?.vector ? OF_VECTORS[i] : TITLES[i]);
     this.trend(windows);
+    this.dimensions(data?.vector);
     this.spread(data?.histogram);
     this.figures(data);
     this.missing(windows);
@@ -146,6 +153,18 @@ export class Feature {
     );
   }
 
+  dimensions(vector) {
+    this.parts[DIMENSIONS].hidden = !vector;
+    if (!vector) return undefined;
+    if (!vector.moved?.length)
+      return this.blank(DIMENSIONS, "No bars: there are no vectors of one length on both sides.");
+    return this.chart(DIMENSIONS).draw(() => dimensions.bars(vector), {
+      summary: `The dimensions of ${this.feature} whose mean moved most, in standard deviations of the reference.`,
+      head: dimensions.HEAD,
+      rows: () => dimensions.rowsOf(vector),
+    });
+  }
+
   spread(histogram) {
     const sides = [bins(histogram?.reference), bins(histogram?.current)];
     if (!sides[0].length && !sides[1].length) return this.blank(SPREAD, "Not yet: there is no distribution to show.");
@@ -186,6 +205,12 @@ export class Feature {
       ]),
       ["Max", of("max")],
       ["Distinct values", (side) => count(side?.values)],
+      ...(data?.vector
+        ? dimensions.lengthLines(data.vector).map(([title, of_]) => [
+            title,
+            (side) => of_(side === data.reference ? "reference" : "current") || NONE,
+          ])
+        : []),
     ];
     const rows = lines
       .map(([title, say_]) => [title, ...sides.map(say_)])
