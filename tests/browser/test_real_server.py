@@ -42,6 +42,8 @@ def prediction(rng: random.Random, request_id: str, version: str, at: datetime) 
             "age": rng.choice([None, 31, 44]),
         },
         "entities": {"user": f"u-{rng.randrange(50)}"},
+        "feature_times": {"amount": (at - timedelta(minutes=30 + 60 * rng.random())).isoformat()},
+        "attributions": {"amount": rng.gauss(0, 0.4), "age": rng.gauss(0, 0.1)},
     }
 
 
@@ -130,7 +132,7 @@ def test_every_panel_draws_what_the_server_answers(filled: RunningServer, open_p
     # Labels of past days that were all received just now: no prediction was watched for longer than its label took.
     shown.says("#labels", "The curve begins once predictions have been watched for a little longer")
     shown.says("#drift .sub", "against the training data of version 1")
-    shown.page.get_by_role("button", name="amount", exact=True).click()
+    shown.page.locator("#drift").get_by_role("button", name="amount", exact=True).click()
     eventually(lambda: shown.page.locator(".detail .main-svg").count() >= 4, 30)
     reference = filled.http.get(f"/v1/models/{HARMLESS}/features/amount").json()["reference"]
     shown.says(".detail table:has-text('Median')", f"{reference['mean']:.3f}")
@@ -254,6 +256,43 @@ def test_recomputed_values_that_differ_are_shown_with_an_example(filled: Running
     shown.page.locator("#row-skew tbody a").first.click()
     shown.says("h1", "r-")
     shown.clean(filled.url)
+
+
+def test_ages_of_feature_values_are_shown_and_open(filled: RunningServer, open_page: OpenPage) -> None:
+    """Only the feature whose times are logged; its row opens into its own page, not into that of the values."""
+    shown = model_page(filled, open_page)
+    shown.says("#freshness", "against the window before")
+    shown.says("#freshness tbody tr:has-text('amount')", "100 % of")
+    assert shown.page.locator("#freshness tbody tr").count() == 1
+    shown.page.locator("#freshness .open").first.click()
+    shown.says("#freshness .detail", "wasserstein")
+    shown.charts()
+    asked = [url for url in shown.requests if "/features/amount" in url]
+    assert asked
+    assert all("role=freshness" in url for url in asked)
+    shown.clean(filled.url)
+
+
+def test_what_features_contribute_is_shown_with_the_verdict_on_their_ranking(
+    filled: RunningServer, open_page: OpenPage
+) -> None:
+    shown = model_page(filled, open_page)
+    shown.says("#attributions", "Ranking: ok; NDCG 1")
+    shown.says("#attributions tbody tr >> nth=0", "amount")
+    shown.says("#attributions tbody tr >> nth=1", "age")
+    names = shown.page.locator("#drift tbody .open").all_inner_texts()
+    assert sorted(names) == sorted(set(names)), "no feature is there twice because its attributions are drift, too"
+    shown.clean(filled.url)
+
+
+def test_a_model_without_times_and_attributions_has_no_panels_for_them(
+    filled: RunningServer, open_page: OpenPage
+) -> None:
+    shown = open_page(f"{filled.url}/models/{quote(MODEL, safe='')}")
+    shown.says("#drift", "Not yet")
+    for panel in ("freshness", "attributions"):
+        assert shown.page.locator(f"#{panel}").is_hidden()
+        assert shown.page.locator(f".sections a[href='#{panel}']").is_hidden()
 
 
 def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_page: OpenPage) -> None:

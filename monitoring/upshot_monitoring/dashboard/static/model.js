@@ -6,6 +6,7 @@ import { count, day, instant, part, plural, utc } from "./format.js";
 import { Source } from "./live.js";
 import { firing, health } from "./verdict.js";
 import * as alerts from "./panels/alerts.js";
+import * as attributions from "./panels/attributions.js";
 import * as drift from "./panels/drift.js";
 import * as trainingSets from "./panels/training-sets.js";
 import * as figures from "./panels/figures.js";
@@ -13,6 +14,7 @@ import * as funnel from "./panels/funnel.js";
 import * as labels from "./panels/labels.js";
 import * as performance_ from "./panels/performance.js";
 import * as reports from "./panels/reports.js";
+import * as freshness from "./panels/freshness.js";
 import * as rowSkew from "./panels/row-skew.js";
 import * as traffic from "./panels/traffic.js";
 import * as versions from "./panels/versions.js";
@@ -133,6 +135,8 @@ for (const [id, panel] of Object.entries({
   performance: performance_,
   versions,
   drift,
+  freshness,
+  attributions,
   "row-skew": rowSkew,
   traffic,
   funnel,

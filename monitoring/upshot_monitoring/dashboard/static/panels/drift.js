@@ -1,10 +1,10 @@
 // Features: serving compared with the training data (skew) or with a baseline (drift), one row per feature; a row opens.
 
-import { asPython, choice, empty, follow, h, place, say, select } from "../dom.js";
+import { asPython, choice, empty, h, place, say, select } from "../dom.js";
 import { count, instant, span } from "../format.js";
 import { Source } from "../live.js";
-import { Feature } from "./feature.js";
-import { HEADS, excess, keyOf, makeRow, updateRow } from "./feature-row.js";
+import { HEADS, excess, makeRow, updateRow } from "./feature-row.js";
+import { OpeningRows, keyOf } from "./opening.js";
 
 const FEW = 40;
 const LATE_MS = 6 * 3600000;
@@ -19,11 +19,13 @@ const BASELINES = [
   ["previous", "the window before"],
   ["last_week", "a week before"],
 ];
-const CALLED = {
+export const CALLED = {
   reference: "the training data",
   previous: "the window before",
   last_week: "the same window a week before",
 };
+/** Columns that have a panel of their own. */
+const ELSEWHERE = ["freshness", "attribution", "ranking"];
 const ORDER = { drift: 0, ok: 1, no_verdict: 2 };
 
 export function mount(section, context) {
@@ -33,7 +35,6 @@ export function mount(section, context) {
   let wanted = "";
   let all = false;
   let order = [];
-  const open = new Map();
 
   const search = h("input", { type: "search", placeholder: "Filter features", "aria-label": "Filter features" });
   search.addEventListener("input", () => {
@@ -41,6 +42,7 @@ export function mount(section, context) {
     show();
   });
   const rows = h("tbody");
+  const opening = new OpeningRows(rows, context, HEADS.length, { make: makeRow, update: updateRow, changed: show });
   const more = h("button", { type: "button", class: "quiet" });
   more.addEventListener("click", () => {
     all = true;
@@ -89,18 +91,9 @@ export function mount(section, context) {
     );
   }
 
-  function toggle(one) {
-    const key = keyOf(one);
-    if (open.has(key)) {
-      open.get(key).stop();
-      open.delete(key);
-    } else open.set(key, new Feature(context, one));
-    show();
-  }
-
   /** Rows keep their places while someone is reading or has one open; otherwise the most changed come first. */
   function sorted(features) {
-    const busy = open.size || table.matches(":hover") || table.contains(document.activeElement);
+    const busy = opening.open.size || table.matches(":hover") || table.contains(document.activeElement);
     if (!busy || !order.length) {
       const worst = (a, b) => (ORDER[a.verdict] ?? 3) - (ORDER[b.verdict] ?? 3) || excess(b) - excess(a);
       order = [...features].sort(worst).map(keyOf);
@@ -134,7 +127,7 @@ export function mount(section, context) {
   }
 
   function show() {
-    const features = source.answer?.data?.features ?? [];
+    const features = (source.answer?.data?.features ?? []).filter((one) => !ELSEWHERE.includes(one.role));
     shown.hidden = !features.length;
     search.hidden = features.length < FILTER_FROM;
     if (!features.length) {
@@ -147,17 +140,7 @@ export function mount(section, context) {
     const visible = all || wanted ? matching : matching.slice(0, FEW);
     more.hidden = visible.length === matching.length;
     say(more, `Show all ${count(matching.length)} features`);
-    follow(
-      rows,
-      visible.flatMap((one) => (open.has(keyOf(one)) ? [{ one }, { one, detail: true }] : [{ one }])),
-      ({ one, detail }) => `${detail ? "detail" : "row"} ${keyOf(one)}`,
-      ({ one, detail }) =>
-        detail
-          ? h("tr", { class: "detail" }, h("td", { colspan: HEADS.length }, open.get(keyOf(one)).node))
-          : makeRow(one, () => toggle(one)),
-      (node, { one, detail }) => (detail ? null : updateRow(node, one, open.has(keyOf(one)))),
-    );
-    for (const one of visible) open.get(keyOf(one))?.judgedBy(one, asked);
+    opening.show(visible, asked);
   }
 
   context.sources.drift.subscribe(() => {

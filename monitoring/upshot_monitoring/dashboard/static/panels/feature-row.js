@@ -1,8 +1,9 @@
 // The row of one feature: its verdict, its statistic against the threshold, and what both rest on.
 
-import { h, name, say } from "../dom.js";
+import { h, say } from "../dom.js";
 import { NONE, count, figure } from "../format.js";
 import { verdict } from "../verdict.js";
+import { opener } from "./opening.js";
 
 export const HEADS = [
   ["Feature"],
@@ -15,12 +16,11 @@ export const HEADS = [
 ];
 const SHOWN_THRESHOLDS = 3;
 
-/** How many thresholds the statistic is high; every method that Upshot has grows with the difference. */
-export const excess = (one) =>
-  typeof one.statistic === "number" && one.threshold > 0 ? one.statistic / one.threshold : -1;
-
-/** What tells rows apart: a score, a label and a feature may have the same name. */
-export const keyOf = (one) => `${one.role ?? "feature"} ${one.feature}`;
+/** How many thresholds the statistic is away; of a test, whose number falls, how many times it is below. */
+export function excess(one) {
+  if (typeof one.statistic !== "number" || !(one.threshold > 0)) return -1;
+  return one.direction === "below" ? one.threshold / Math.max(one.statistic, 1e-300) : one.statistic / one.threshold;
+}
 
 export function makeRow(one, toggle) {
   const bar = h(
@@ -29,12 +29,6 @@ export function makeRow(one, toggle) {
     h("div", { class: "against-fill" }),
     h("div", { class: "against-mark" }),
   );
-  const button = h(
-    "button",
-    { type: "button", class: "open", "aria-expanded": "false", onclick: toggle },
-    h("span", { class: "caret", "aria-hidden": "true" }),
-    name(one.feature),
-  );
   const cells = HEADS.slice(1).map(([word, style], i) =>
     h(
       "td",
@@ -42,13 +36,11 @@ export function makeRow(one, toggle) {
       i === 1 ? h("div", { class: "measure" }, h("span", { class: "strong" }), bar) : null,
     ),
   );
-  return h("tr", { class: "feature" }, h("th", { scope: "row", "data-label": HEADS[0][0] }, button), cells);
+  return h("tr", { class: "feature" }, h("th", { scope: "row", "data-label": HEADS[0][0] }, opener(one, toggle)), cells);
 }
 
-export function updateRow(node, one, isOpen) {
-  const [first, word, statistic, threshold, method, kind, rows] = node.cells;
-  first.firstChild.setAttribute("aria-expanded", String(isOpen));
-  node.classList.toggle("opened", isOpen);
+export function updateRow(node, one) {
+  const [, word, statistic, threshold, method, kind, rows] = node.cells;
   const said = `${one.verdict} ${one.reason ?? ""}`;
   if (word.dataset.said !== said) {
     word.dataset.said = said;
