@@ -10,10 +10,8 @@ reference rows. So it draws the charts from samples in this process, and every s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,10 +26,10 @@ from evidently.legacy.core import ColumnType
 from evidently.presets import DataDriftPreset
 
 from upshot_monitoring.reports.shown import shown
+from upshot_monitoring.worker_limits import limit_this_process
 
-MAX_FILE_BYTES = 512 * 1024 * 1024
 MAX_MEMORY_BYTES = 8 * 1024**3
-"""Of addresses: libraries reserve several times what they use (0.4 GB for a usual report)."""
+"""A usual report uses 0.4 GB."""
 
 
 def make(folder: Path) -> None:
@@ -96,10 +94,5 @@ def _read(file: Path, numeric: list[str], classes: list[str]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    # Whatever goes wrong here must not fill the server's disk, with its error output either, nor its memory: where that runs out
-    # all the same, the kernel ends this process and not the server.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    limit_this_process(MAX_MEMORY_BYTES)
     make(Path(sys.argv[1]))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from upshot_joiner.config import ConfigStore, parse_duration
+from upshot_joiner.config import ConfigStore
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring.drift.answers import Drift
-from upshot_monitoring.drift.baselines import Asked, Baselines
+from upshot_monitoring.drift.asked import asked_of
+from upshot_monitoring.drift.baselines import Baselines
 from upshot_monitoring.drift.registry import NUMERIC
 from upshot_monitoring.profiles.columns import served_columns
 from upshot_monitoring.profiles.read import Window
@@ -105,23 +105,6 @@ class Preparation:
                 if row["role"] == "feature" and row not in rows
             ],
         }
-
-
-def asked_of(request: dict[str, Any]) -> Asked:
-    """The question in a report's stored request."""
-
-    def moment(name: str) -> datetime | None:
-        value = request.get(name)
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-    window = parse_duration(request.get("window"))
-    return Asked(
-        start=moment("start"),
-        end=moment("end"),
-        window=window if isinstance(window, timedelta) else None,
-        version=request.get("version"),
-        baseline=request.get("baseline"),
-    )
 
 
 def _source_names(parquet: Path) -> dict[str, str]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +20,13 @@ from upshot_monitoring.kept_jobs import Job, KeptJob, KeptJobs
 from upshot_monitoring.reports.as_code import report_as_code
 from upshot_monitoring.reports.shown import shown
 from upshot_monitoring.reports.suite import suite_of
+from upshot_monitoring.worker_process import WorkerBroken, WorkerLate, WorkerProcess, WorkerStopped
 
 _log = logging.getLogger("upshot.monitoring")
 
 TIMEOUT_S = 180.0
 MAX_WAITING = 20
-MAX_STDERR_BYTES = 16_384
 _WORKER = "upshot_monitoring.reports.evidently_worker"
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
 
 FILES = ("request.json", "reference.parquet", "current.parquet")
 """What a report was made from, kept beside it: what is pinned of each column, and the samples of both sides."""
@@ -64,10 +59,9 @@ class Reports:
         self._timeout_s = timeout_s
         self._kept = KeptJobs(store, "reports", owner)
         self._queue: queue.Queue[Job | None] = queue.Queue()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker = WorkerProcess()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Begin to make reports. Those that a stopped server left unfinished are marked as failed."""
@@ -80,7 +74,7 @@ class Reports:
         """Stop; a report that is being made is given up."""
         self._closing.set()
         self._queue.put(None)
-        self._end_worker()
+        self._worker.end()
         if self._thread is not None:
             self._thread.join(timeout=10)
 
@@ -153,40 +147,15 @@ class Reports:
         return {**about, "suite": suite, "evidently": made}
 
     def _run_worker(self, folder: Path) -> None:
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        environment |= {"DO_NOT_TRACK": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": str(folder)}
-        with (folder / "stderr.txt").open("wb+") as stderr:
-            with self._lock:
-                if self._closing.is_set():
-                    raise ReportFailed("the server stopped before the report was made; ask for it again")
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", _WORKER, str(folder.resolve())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=stderr,
-                    env=environment,
-                    start_new_session=True,
-                )
-            try:
-                code = self._process.wait(self._timeout_s)
-            except subprocess.TimeoutExpired:
-                self._end_worker()
-                raise ReportFailed(f"Evidently was not done after {self._timeout_s:g} s") from None
-            if code != 0:
-                stderr.seek(max(0, stderr.tell() - MAX_STDERR_BYTES))
-                _log.error("Evidently failed with exit code %d: %s", code, stderr.read().decode("utf-8", "replace"))
-                raise ReportFailed("Evidently could not make the report; its error is in the server's log")
-        (folder / "stderr.txt").unlink(missing_ok=True)
-
-    def _end_worker(self) -> None:
-        with self._lock:
-            process = self._process
-            if process is not None and process.poll() is None:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    return
-                process.wait(10)
+        environment = {"DO_NOT_TRACK": "1", "MPLBACKEND": "agg", "MPLCONFIGDIR": str(folder)}
+        try:
+            self._worker.run(_WORKER, folder, self._timeout_s, environment)
+        except WorkerStopped:
+            raise ReportFailed("the server stopped before the report was made; ask for it again") from None
+        except WorkerLate:
+            raise ReportFailed(f"Evidently was not done after {self._timeout_s:g} s") from None
+        except WorkerBroken:
+            raise ReportFailed("Evidently could not make the report; its error is in the server's log") from None
 
 
 def _described(kept: KeptJob) -> dict[str, Any]:

@@ -11,46 +11,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from upshot_joiner.store.client import Store
+from upshot_monitoring import sampled
 from upshot_monitoring.profiles.columns import Column
 from upshot_monitoring.profiles.read import Window
 
 ROWS = 5000
 """Per side. More makes the report slower and its charts no better; its scores are those of all rows anyway."""
 
-_SERVED = """
-SELECT * EXCEPT (at) FROM (
-SELECT {expressions}, predicted_at AS at FROM {table} FINAL
-WHERE toStartOfHour(predicted_at) >= {{start:DateTime('UTC')}} AND toStartOfHour(predicted_at) < {{end:DateTime('UTC')}} {version}
-ORDER BY sipHash64(request_id, item_id, model_version) LIMIT {{rows:UInt32}}
-) ORDER BY at
-"""
-
 
 def sample_served(
     store: Store, table: str, window: Window, columns: Sequence[Column], names: Sequence[str], file: Path
 ) -> int:
-    """Write a sample of the served rows of a window; by a hash of their IDs, so the same rows each time. Returns its rows."""
-    version = "" if window.version is None else "AND model_version = {version:String}"
-    expressions = ", ".join(f"{_value(column)} AS c{i}" for i, column in enumerate(columns))
-    rows = store.arrow(
-        _SERVED.format(expressions=expressions, table=table, version=version),
-        {"start": window.start, "end": window.end, "version": window.version or "", "rows": ROWS},
-    )
+    """Write a sample of the served rows of a window. Returns its rows."""
+    rows = sampled.of_served(store, table, window, [_value(column) for column in columns], ROWS)
     pq.write_table(rows.rename_columns(list(names)), file)
     return int(rows.num_rows)
 
 
 def sample_reference(parquet: Path, sources: Sequence[str], names: Sequence[str], file: Path) -> int:
-    """Write a sample of an uploaded training set: every so many rows. Returns its rows."""
-    opened = pq.ParquetFile(parquet)
-    step = max(1, opened.metadata.num_rows // ROWS)
-    parts, offset = [], 0
-    for batch in opened.iter_batches(columns=list(dict.fromkeys(sources))):
-        first = -offset % step
-        offset += batch.num_rows
-        if first < batch.num_rows:
-            parts.append(pa.table(batch).take(pa.array(range(first, batch.num_rows, step))))
-    table = pa.concat_tables(parts)[:ROWS]
+    """Write a sample of an uploaded training set. Returns its rows."""
+    table = sampled.of_parquet(parquet, sources, ROWS)
     columns = [_plain(table[source]) for source in sources]
     pq.write_table(pa.table(columns, names=list(names)), file)
     return int(table.num_rows)
