@@ -31,6 +31,7 @@ from upshot_server.routes import (
     intake,
     models,
     monitoring,
+    multivariate,
     pulls,
     replay,
     row_skew,
@@ -65,6 +66,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(drift.router(parts.monitor))
     app.include_router(monitoring.router(parts.monitor))
     app.include_router(row_skew.router(parts.monitor))
+    app.include_router(multivariate.router(parts.monitor))
     app.include_router(exports.router(parts.exporter))
     app.include_router(waiting.router(parts))
     app.include_router(feeds.router(parts))

@@ -18,6 +18,7 @@ from upshot_server.client import ServerClient, ServerRefused
 from upshot_server.commands.alerts import alerts, check
 from upshot_server.commands.labels import labels
 from upshot_server.commands.labels_told import print_json
+from upshot_server.commands.multivariate import multivariate
 from upshot_server.commands.options import DEFAULT_URL, AsJson, Url
 from upshot_server.commands.skew_rows import skew
 from upshot_server.commands.waiting import wait_for
@@ -36,6 +37,7 @@ references = typer.Typer(help="What serving is compared with.", no_args_is_help=
 app.add_typer(references, name="reference")
 labels.command("feed")(feed)
 app.command("check")(check)
+app.command("multivariate")(multivariate)
 app.add_typer(alerts, name="alerts")
 app.add_typer(hooks, name="hooks")
 app.add_typer(labels, name="labels")

@@ -167,6 +167,7 @@ class Parts:
                     drift=monitor.drift,
                     skew=monitor.skew,
                     freshness=monitor.freshness,
+                    multivariate=monitor.newest_multivariate,
                     performance=monitor.performance,
                     served_hours=partial(rolled.served_hours, store),
                     primary_label=lambda model: configs.get(model).primary(rolled.seen_labels(store, model)),

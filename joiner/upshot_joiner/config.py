@@ -115,6 +115,10 @@ class DriftConfig(_Section):
     min_rows: Annotated[int, pydantic.Field(ge=1)] = 100
     false_discovery_rate: Annotated[float, pydantic.Field(gt=0, le=1)] = 0.01
     features: dict[str, FeatureDriftConfig] = {}
+    multivariate: list[Literal["domain_classifier", "pca_reconstruction"]] = []
+    """How every closed window is judged as a whole, too; it costs seconds of a window's rows."""
+    multivariate_without: list[str] = []
+    """Features that are not looked at then, such as a number that only ever grows."""
 
 
 class PerformanceConfig(_Section):

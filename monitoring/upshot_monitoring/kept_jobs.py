@@ -1,6 +1,7 @@
 """Work that is asked for, made in the background and kept: what is written down of it, in a table of its kind.
 
-The tables (``reports``, ``row_skews``) have the same columns; the newest note of a job is the one that holds.
+The tables (``reports``, ``row_skews``, ``multivariate_drifts``) have the same columns; the newest note
+of a job is the one that holds.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class KeptJob:
 class KeptJobs:
     """The notes about jobs of one kind. Every method may be called from any thread."""
 
-    def __init__(self, store: Store, table: Literal["reports", "row_skews"], owner: str) -> None:
+    def __init__(self, store: Store, table: Literal["reports", "row_skews", "multivariate_drifts"], owner: str) -> None:
         """``owner``: this server, among those that share the store."""
         self._store = store
         self._table = table

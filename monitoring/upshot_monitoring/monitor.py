@@ -21,6 +21,10 @@ from upshot_monitoring.drift.baselines import Asked as DriftAsked
 from upshot_monitoring.drift.baselines import Baselines
 from upshot_monitoring.drift.exact.verification import Verification
 from upshot_monitoring.drift.kept import AskedKept, KeptVerdicts
+from upshot_monitoring.multivariate.jobs import MultivariateDrifts
+from upshot_monitoring.multivariate.kept import KeptMultivariate
+from upshot_monitoring.multivariate.prepare import Preparation as MultivariatePreparation
+from upshot_monitoring.multivariate.question import Question as MultivariateQuestion
 from upshot_monitoring.performance.answers import Asked as PerformanceAsked
 from upshot_monitoring.performance.answers import Performance
 from upshot_monitoring.performance.compare import Comparison
@@ -92,6 +96,16 @@ class Monitor:
             return preparation.prepare(model, request, folder)
 
         self._reports = Reports(store, clock, data_dir / "reports", prepare, owner=owner)
+        sampling = MultivariatePreparation(store, served, configs, self._references, baselines)
+
+        def sample(model: str, question: MultivariateQuestion, folder: Path) -> dict[str, Any]:
+            self._roller.roll(max_chunks=REPORT_CHUNKS)  # the newest window is the newest that is rolled up
+            return sampling.prepare(model, question, folder)
+
+        self._multivariate = MultivariateDrifts(store, configs, clock, data_dir / "multivariate", sample, owner=owner)
+        self._kept_multivariate = KeptMultivariate(
+            store, served, configs, self._multivariate, self._kept, clock, sharing
+        )
         self._row_skews = RowSkews(store, served, clock, data_dir / "row_skews", owner=owner)
         self._health: dict[str, tuple[float, dict[str, Any]]] = {}
         self._health_lock = threading.Lock()
@@ -103,12 +117,16 @@ class Monitor:
         self._kept.start()
         self._reports.start()
         self._row_skews.start()
+        self._multivariate.start()
+        self._kept_multivariate.start()
         self._estimates.start()
 
     def stop(self) -> None:
         """Stop both; nothing that is stored is lost, what is not rolled up is found again at the next start."""
         self._kept.stop()
         self._estimates.stop()
+        self._kept_multivariate.stop()
+        self._multivariate.stop()
         self._row_skews.stop()
         self._reports.stop()
         self._roller.stop()
@@ -181,6 +199,36 @@ class Monitor:
         """What was said about closed windows, as it was said."""
         self._known(model)
         return self._kept.read(model, asked)
+
+    def make_multivariate(self, model: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for a comparison of all features together."""
+        self._known(model)
+        return self._multivariate.submit(model, request)
+
+    def multivariates(self, model: str) -> list[dict[str, Any]]:
+        """The comparisons of a model, newest first."""
+        self._known(model)
+        return self._multivariate.list(model)
+
+    def multivariate(self, id_: str) -> dict[str, Any]:
+        """One comparison."""
+        return self._multivariate.get(id_)
+
+    def multivariate_code(self, id_: str, url: str) -> str:
+        """The lines of Python that make a comparison again."""
+        return self._multivariate.code(id_, url)
+
+    def multivariate_file(self, id_: str, name: str) -> Path:
+        """The numbers that a method learnt from and judged."""
+        return self._multivariate.file(id_, name)
+
+    def give_multivariate(self, model: str) -> int:
+        """Ask for the verdicts on what closed and has none, now; returns how many windows."""
+        return self._kept_multivariate.give(model)
+
+    def newest_multivariate(self, model: str) -> list[dict[str, Any]]:
+        """The multivariate verdicts on the newest closed window that has any."""
+        return self._kept_multivariate.newest(model)
 
     def performance(self, model: str, asked: PerformanceAsked) -> dict[str, Any]:
         """Metrics by window on matured rows."""

@@ -10,6 +10,7 @@ reads them. Each roll-up in a process of its own, for its largest memory.
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -80,12 +81,6 @@ def roll(folder: Path, without: str) -> tuple[float, float, float]:
     return took, cpu, asked
 
 
-def peak_mib() -> float:
-    """The largest memory of this process. Not ``ru_maxrss``: that begins with what the parent had."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
-
-
 def main() -> None:
     """Fill, then roll up with and without."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,7 +91,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.folder is not None:
         took, cpu, question = roll(asked.folder, asked.without)
-        print(took, cpu, question, peak_mib())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(took, cpu, question, peak)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "store"

@@ -87,6 +87,32 @@ FEATURES: list[tuple[str, str, str, float | None, float, str]] = [
 ]
 
 
+def multivariate(names: list[str] | None = None) -> dict[str, Any]:
+    """The newest comparison of all features together; with ``names``, in every place that a name can stand in."""
+    told = names or ["temperature", "humidity", "destination"]
+    word = names[0] if names else "reference"
+    methods = [
+        {
+            "method": method, "statistic": statistic, "threshold": threshold, "p_value": p_value, "verdict": verdict,
+            "reason": names[2] if names and verdict == "no_verdict" else None, "change": -0.012,
+            **({"importance": [{"feature": name, "fall": 0.1 / (i + 1)} for i, name in enumerate(told)]} if not i else {}),
+        }
+        for i, (method, statistic, threshold, p_value, verdict) in enumerate(
+            [("domain_classifier", 0.683, 0.55, 1e-9, "drift"), ("pca_reconstruction", 0.012, 0.03, 0.21, "no_verdict")]
+        )
+    ]  # fmt: skip
+    result = {
+        "window": {"start": iso(NOW - timedelta(days=1)), "end": iso(NOW)}, "baseline": word, "note": names and names[1],
+        "rows": {"reference": 5000, "current": 412}, "counts": {"compared": 11, "left_out": 2},
+        "methods": methods, "drifted": 1,
+    }  # fmt: skip
+    job = {
+        "id": names[4] if names else "multi-1", "status": "done", "request": {"revision": 1}, "result": result,
+        "error": None, "created_at": iso(NOW), "code": names[5] if names else "/v1/multivariate-drifts/multi-1?code=true",
+    }  # fmt: skip
+    return {"multivariate_drifts": [job]}
+
+
 def drift(baseline: str = "previous", names: list[str] | None = None) -> dict[str, Any]:
     features = []
     for i, (name, kind, method, statistic, threshold, verdict) in enumerate(FEATURES):
@@ -477,6 +503,7 @@ def flights() -> Answers:
         ),
         "/v1/predictions/flight-1545": (200, story("flight-1545")),
     }
+    answers[f"{base}/multivariate-drifts"] = (200, multivariate())
     for name, kind, *_ in FEATURES:
         answers[f"{base}/features/{name}"] = (200, feature(name, "numeric" if kind in {"numeric", "score"} else kind))
     waiting = [orphan("lost-1"), orphan("lost-2", "cancelled", op="retract", value=None, source="", model="flights")]
@@ -589,6 +616,7 @@ def hostile() -> Answers:
             answers[path] = (status, {"exports": exports})
         elif path == "/v1/status":
             answers[path] = (status, {**answer, "version": HOSTILE[2], "store": HOSTILE[0]})
+    answers[f"{base}/multivariate-drifts"] = (200, multivariate(HOSTILE))
     for name in HOSTILE:
         answers[f"{base}/features/{quote(name, safe='')}"] = (200, feature(name, "categorical", HOSTILE))
     extra: dict[str, Any] = dict(zip(HOSTILE, reversed(HOSTILE), strict=True))

@@ -55,6 +55,8 @@ def test_a_models_page_shows_every_payload_as_text(canned: Canned, open_page: Op
     assert shown.page.locator("h1 bdi").text_content() == MODEL
     names = shown.page.locator("tr.feature th").evaluate_all("cells => cells.map(cell => cell.textContent)")
     assert set(names) == set(HOSTILE[:12])
+    told = shown.page.locator("#multivariate bdi").evaluate_all("names => names.map(name => name.textContent)")
+    assert told == HOSTILE[:8]
     for i in (0, 2, 6):
         shown.page.locator("button.open").nth(i).click()
     eventually(lambda: shown.page.locator(".detail .plot .main-svg").count() >= 12)

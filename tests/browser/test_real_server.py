@@ -295,6 +295,21 @@ def test_a_model_without_times_and_attributions_has_no_panels_for_them(
         assert shown.page.locator(f".sections a[href='#{panel}']").is_hidden()
 
 
+def test_features_together_are_compared_on_demand_and_shown(filled: RunningServer, open_page: OpenPage) -> None:
+    """The button asks; both numbers stand beside their thresholds, and the lines that make them again can be had."""
+    shown = model_page(filled, open_page)
+    shown.says("#multivariate", "were not compared")
+    shown.page.locator("#multivariate button").click()
+    eventually(lambda: shown.page.locator("#multivariate tbody tr").count() == 2, 120)
+    shown.says("#multivariate", "done")
+    shown.says("#multivariate tbody tr:has-text('Domain classifier')", "0.550")
+    shown.says("#multivariate tbody tr:has-text('PCA reconstruction error')", "0.030")
+    link = shown.page.locator("#multivariate a", has_text="Python").get_attribute("href")
+    assert link is not None
+    assert "HistGradientBoostingClassifier" in filled.http.get(link).text
+    shown.clean(filled.url)
+
+
 def test_a_number_moves_while_predictions_arrive(filled: RunningServer, open_page: OpenPage) -> None:
     shown = model_page(filled, open_page)
     eventually(lambda: any(digit.isdigit() for digit in shown.text(".figure-value")))

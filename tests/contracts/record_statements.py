@@ -86,7 +86,11 @@ def main(folder: Path, canary: str) -> None:
             "primary_label": canary,
             "positive": canary,
             "segments": [f"features.{canary}", f"tags.{canary}"],
-            "drift": {"features": {canary: {"threshold": 0.2, "max_age": "1h"}}},
+            "drift": {
+                "features": {canary: {"threshold": 0.2, "max_age": "1h"}},
+                "multivariate": ["domain_classifier"],
+                "multivariate_without": [canary],
+            },
             "alerts": rules_about(canary),
         }
         assert http.put(f"/v1/models/{canary}", json=config).status_code == 200
@@ -226,6 +230,7 @@ def main(folder: Path, canary: str) -> None:
         refused_and_waiting(http, canary)
         verified(http, canary)
         rows_compared(http, path, canary)
+        all_together(http, path, canary)
         report = http.post(f"{path}/reports", json={"version": canary}).json()["id"]
         until(lambda: http.get(f"/v1/reports/{report}").json()["status"] not in ("queued", "running"))
         assert http.get(f"/v1/reports/{report}/html").status_code == 200, http.get(f"/v1/reports/{report}").text
@@ -263,6 +268,7 @@ def rules_about(canary: str) -> list[dict[str, Any]]:
     text = json.dumps(canary)
     asked = (
         f"drift.statistic[feature={text}, version={text}] > 0", f"drift.share[version={text}] > 0", "drift.share > 0",
+        "drift.multivariate > 0",
         f'drift.verdict[role=label, feature={text}, baseline="previous"] == drift', f"skew.p_value[feature={text}] < 1",
         f"freshness.p99[feature={text}, version={text}] > 0", f"freshness.stale[feature={text}] > 0",
         f"drift.statistic[role=attribution, feature={text}] > 0",
@@ -334,6 +340,22 @@ def rows_compared(http: TestClient, path: str, canary: str) -> None:
     assert found["result"]["rows"]["compared"] == 100
     assert found["result"]["rows"]["not_served"] == 1
     assert http.get(f"{path}/row-skews").status_code == 200
+
+
+def all_together(http: TestClient, path: str, canary: str) -> None:
+    """A multivariate comparison of hostile names, values and groups, and all that can be asked about it."""
+    asked = {"version": canary, "without": [canary], "methods": ["pca_reconstruction"]}
+    made = http.post(f"{path}/multivariate-drifts", json=asked)
+    assert made.status_code == 202, made.text
+    address = f"/v1/multivariate-drifts/{made.json()['id']}"
+    until(lambda: http.get(address).json()["status"] not in ("queued", "running"))
+    found = http.get(address).json()
+    assert found["status"] == "done", found
+    assert found["result"]["methods"][0]["statistic"] is not None, found
+    assert http.get(f"{address}?code=true").status_code == 200
+    assert http.get(f"{address}/files/pca_reconstruction.parquet").status_code == 200
+    assert http.get(f"{path}/multivariate-drifts").status_code == 200
+    assert http.get(f"{path}/verdicts?role={canary}").status_code == 200
 
 
 def verified(http: TestClient, canary: str) -> None:

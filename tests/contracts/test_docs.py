@@ -46,6 +46,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         intake,
         models,
         monitoring,
+        multivariate,
         pulls,
         replay,
         row_skew,
@@ -67,6 +68,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
         models,
         monitoring,
         drift,
+        multivariate,
         row_skew,
         exports,
         feeds,
@@ -81,6 +83,7 @@ def test_every_route_of_the_documentation_is_served_and_the_reverse() -> None:
                 .replace("{export_id}", "{id}")
                 .replace("{report_id}", "{id}")
                 .replace("{row_skew_id}", "{id}")
+                .replace("{drift_id}", "{id}")
                 .replace("{round_id}", "{id}")
             )
             served |= {(method, path) for method in route.methods}

@@ -28,6 +28,7 @@ BORDERS = {
     "mlflow": {"logger/upshot/integrations/mlflow.py"},
     "sklearn": {
         "logger/upshot/integrations/sklearn.py",
+        "monitoring/upshot_monitoring/multivariate/learner.py",
         "deploy/upshot_server/demo/model.py",
         "deploy/upshot_server/demo/story.py",
     },

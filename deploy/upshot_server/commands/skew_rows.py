@@ -95,7 +95,7 @@ def _print(result: dict[str, Any]) -> None:
     for one in result["features"][:MOST_FEATURES]:
         largest = one["differences"]["absolute"]["max"]
         cells = [f"{one[word]:,}" for word in _WORDS]
-        table.add_row(_plain(one["feature"]), *cells, "" if largest is None else f"{largest:.6g}")
+        table.add_row(plain(one["feature"]), *cells, "" if largest is None else f"{largest:.6g}")
     _out.print(table)
     if len(result["features"]) > MOST_FEATURES:
         _out.print(f"and {len(result['features']) - MOST_FEATURES:,} more (--json has all)")
@@ -104,7 +104,7 @@ def _print(result: dict[str, Any]) -> None:
     _out.print(f"{result['differing']:,} of {len(result['features']):,} features differ")
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as it may stand on a terminal: no markup, no control characters."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name).replace(
         "[", r"\["

@@ -74,9 +74,12 @@ def router(monitor: Monitor) -> APIRouter:
         history: Annotated[
             bool, Query(description="Also those that a later verdict on the same window replaced")
         ] = False,
+        role: Annotated[
+            str, Query(description="Only of these: feature, score, prediction, label, multivariate, ...")
+        ] = "",
     ) -> Response:
         """By default of the last 30 days, all versions together; each with method, statistic, threshold, rows and baseline."""
-        asked = AskedKept(moment(start, "start"), moment(end, "end"), feature, version or "", history)
+        asked = AskedKept(moment(start, "start"), moment(end, "end"), feature, version or "", history, role)
         return json_answer({"verdicts": monitor.verdicts(model, asked)})
 
     @routes.get("/v1/models/{model:path}/features/{name:path}", summary="One feature")

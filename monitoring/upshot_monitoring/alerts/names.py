@@ -57,6 +57,9 @@ NAMES: dict[str, About] = {
     },
     "freshness.max": About("seconds", _AGED, "the largest age of a feature's values when they were served"),
     "freshness.stale": About("number", _AGED, "share of a feature's values that were older than its max_age"),
+    "drift.multivariate": About(
+        "number", frozenset(), "how many multivariate methods say drift of the newest closed window"
+    ),
     "labels.coverage": About("number", _MEASURED, "labelled and defaulted rows over matured rows"),
     "labels.base_rate": About("number", _MEASURED, "share of positives among matured rows (binary, ranking)"),
     "labels.silence": About(

@@ -45,6 +45,8 @@ class Answers:
     """As in ``GET /v1/status``."""
     writers: Callable[[str], dict[str, Any]]
     """The totals of ``GET /v1/writers`` for a model."""
+    multivariate: Callable[[str], list[dict[str, Any]]] = lambda _: []
+    """The kept verdicts of multivariate methods on the newest closed window."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Readings:
         if metric is not None:
             return self._performance(of, *metric)
         part, _, what = of.name.partition(".")
+        if of.name == "drift.multivariate":
+            return self._multivariate()
         if part in ("drift", "skew"):
             return self._drift(of, cast(Literal["drift", "skew"], part), what)
         if part == "freshness":
@@ -131,6 +135,19 @@ class Readings:
             return Reading(None, "the feature has no max_age", row["rows"], span)
         value = row["stale_share"] if what == "stale" else row["age_s"][what]
         return Reading(float(value), "", round(row["rows"] * row["with_time_share"]), span, (row["feature"],))
+
+    def _multivariate(self) -> Reading:
+        if not self.config.drift.multivariate:
+            return Reading(None, "drift.multivariate is not configured")
+        rows = self._once("multivariate", lambda: self.answers.multivariate(self.model))
+        if not rows:
+            return Reading(None, "no closed window was judged yet")
+        span = (rows[0]["window_start"], rows[0]["window_end"])
+        decided = [row for row in rows if row["verdict"] != "no_verdict"]
+        if not decided:
+            return Reading(None, f"no verdict: {rows[0]['reason'] or 'not said why'}", rows[0]["rows_current"], span)
+        drifted = tuple(row["feature"] for row in decided if row["verdict"] == "drift")
+        return Reading(float(len(drifted)), "", rows[0]["rows_current"], span, drifted)
 
     def _performance(self, of: Value, metric: str, end: str) -> Reading:
         answer, window = self._measured(of)

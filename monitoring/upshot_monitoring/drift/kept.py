@@ -35,24 +35,25 @@ WINDOWS = 8
 MAX_ROWS = 50_000
 """Of one answer."""
 
-_REVISIONS = """
+REVISIONS = """
 SELECT toUInt64(intDiv(toUnixTimestamp(hour), {length_s:UInt64})) AS number, max(version) FROM rolled_hours WHERE model =
 {model:String} AND task = 'profiles' AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')} GROUP BY number
 """
 _JUDGED = """
 SELECT toUInt64(intDiv(toUnixTimestamp(window_start), {length_s:UInt64})) AS number, max(revision) FROM drift_verdicts
-WHERE model = {model:String} AND window_start >= {start:DateTime('UTC')}
+WHERE model = {model:String} AND role != 'multivariate' AND window_start >= {start:DateTime('UTC')}
   AND toUnixTimestamp(window_end) - toUnixTimestamp(window_start) = {length_s:UInt64} GROUP BY number
 """
-_FIELDS = (
+FIELDS = (
     *("model_version", "window_start", "window_end", "role", "feature", "kind", "baseline", "baseline_id", "method"),
     *("threshold", "direction", "statistic", "p_value", "adjusted_p_value", "false_discovery_rate", "tested"),
     *("verdict", "reason", "rows_reference", "rows_current", "judged_at"),
 )
 _READ = f"""
-SELECT {", ".join(_FIELDS)} FROM drift_verdicts FINAL
+SELECT {", ".join(FIELDS)} FROM drift_verdicts FINAL
 WHERE model = {{model:String}} AND window_start >= {{start:DateTime('UTC')}} AND window_start < {{end:DateTime('UTC')}}
-  AND ({{feature:String}} = '' OR feature = {{feature:String}}) AND model_version = {{version:String}}
+  AND ({{feature:String}} = '' OR feature = {{feature:String}}) AND ({{role:String}} = '' OR role = {{role:String}})
+  AND model_version = {{version:String}}
 ORDER BY window_start DESC, window_end DESC, role, feature, judged_at DESC %s LIMIT {MAX_ROWS}
 """
 _NEWEST = "LIMIT 1 BY window_start, window_end, role, feature"
@@ -68,6 +69,7 @@ class AskedKept:
     version: str = ""
     history: bool = False
     """Also the verdicts that a later one on the same window replaced."""
+    role: str = ""
 
 
 class KeptVerdicts:
@@ -120,7 +122,7 @@ class KeptVerdicts:
         with self._lock:
             judged = dict(self._store.query(_JUDGED, params))
             given = 0
-            for number, revision in sorted(self._store.query(_REVISIONS, params)):
+            for number, revision in sorted(self._store.query(REVISIONS, params)):
                 if revision > judged.get(number, 0):
                     given += self._judge(model, EPOCH + number * length, length, revision)
             return given
@@ -135,12 +137,11 @@ class KeptVerdicts:
                 "start": max(EPOCH, asked.start or end - timedelta(days=30)),
                 "end": end,
                 "feature": asked.feature,
+                "role": asked.role,
                 "version": asked.version,
             },
         )
-        return [
-            {**dict(zip(_FIELDS, row, strict=True)), "reason": row[_FIELDS.index("reason")] or None} for row in rows
-        ]
+        return [{**dict(zip(FIELDS, row, strict=True)), "reason": row[FIELDS.index("reason")] or None} for row in rows]
 
     def _judge(self, model: str, start: datetime, length: timedelta, revision: int) -> int:
         versions = rolled.versions(self._store, model, start, start + length)
@@ -151,7 +152,7 @@ class KeptVerdicts:
                 role, feature = key_of(row)
                 rows.append(
                     {
-                        **{name: row[name] for name in row if name in _FIELDS},
+                        **{name: row[name] for name in row if name in FIELDS},
                         "model": model,
                         "model_version": version or "",
                         "window_start": start,
@@ -164,7 +165,7 @@ class KeptVerdicts:
                         "revision": revision,
                     }
                 )
-        self._store.insert("drift_verdicts", _block(rows, to_micros(self._clock.now())))
+        self._store.insert("drift_verdicts", block(rows, to_micros(self._clock.now())))
         return len(rows)
 
     def _work(self) -> None:
@@ -183,7 +184,8 @@ class KeptVerdicts:
                 _log.exception("giving verdicts failed; trying again")
 
 
-def _block(rows: Sequence[dict[str, Any]], judged_us: int) -> pa.Table:
+def block(rows: Sequence[dict[str, Any]], judged_us: int) -> pa.Table:
+    """Rows of ``drift_verdicts``, judged at one moment."""
     numbers = {
         "rows_reference": pa.uint64(),
         "rows_current": pa.uint64(),
@@ -191,7 +193,7 @@ def _block(rows: Sequence[dict[str, Any]], judged_us: int) -> pa.Table:
         "tested": pa.uint32(),
     }
     floats = ("threshold", "statistic", "p_value", "adjusted_p_value", "false_discovery_rate")
-    names = ["model", *(name for name in _FIELDS if name != "judged_at"), "revision"]
+    names = ["model", *(name for name in FIELDS if name != "judged_at"), "revision"]
     columns: dict[str, Any] = {}
     for name in names:
         values = [row[name] for row in rows]

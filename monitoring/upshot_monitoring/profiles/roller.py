@@ -39,7 +39,6 @@ OTHERS_DUTY = 0.1
 """The share of the time that this may take."""
 
 PROFILES = "profiles"
-_VECTOR_KINDS = {"ints", "floats"}
 _HOURS = "toStartOfHour(predicted_at) IN {hours:Array(DateTime('UTC'))}"
 # The labels of predictions that were shown.
 _LABELLED = """(
@@ -136,8 +135,7 @@ class Roller:
                 due = self._due[name]
                 due.served |= rolled.stale_served(self._store, name, table)
                 due.served |= rolled.off_scale(self._store, name, self._scales.read(name))
-                if any(_VECTOR_KINDS & columns.keys() for columns in self._served.columns(name).values()):
-                    due.served |= rolled.without_vectors(self._store, name)
+                due.served |= rolled.without_vectors(self._store, name)
                 self._labels(name, fresh=True)
                 self._setups[name] = self._setups_of(name)
                 for label, setup in self._setups[name].items():

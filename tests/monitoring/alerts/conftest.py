@@ -155,4 +155,5 @@ def real_answers(flywheel: Flywheel) -> Answers:
         traffic=lambda model: {"1": (START, {START: 5})},
         lag=dict,
         writers=lambda _: WRITERS,
+        multivariate=monitor.newest_multivariate,
     )

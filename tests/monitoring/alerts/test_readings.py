@@ -51,23 +51,6 @@ def test_drift_is_that_of_the_dashboard_and_names_what_drifted_most(flywheel: Fl
     assert before.holds is False, "of two days, one is shifted"
 
 
-def test_rules_read_embeddings_as_any_other_feature(flywheel: Flywheel) -> None:
-    """The distance of the centroids against yesterday, on the rows of the usual length; without one, no number, and why."""
-    rng = np.random.default_rng(1)
-    days = [rng.normal(0, 1, (200, 4)).tolist(), [*(rng.normal(1, 1, (150, 4)).tolist()), *([[1.0]] * 8)]]
-    for day, vectors in enumerate(days):
-        rows = [{"v": vector, "x": 1.0} for vector in vectors]
-        flywheel.serve(requests(f"{flywheel.model}-{day}", rows), at=START + day * DAY)
-    flywheel.roll()
-    flywheel.clock.set(START + 2 * DAY)
-    far = outcome(flywheel, 'drift.statistic[feature="v", baseline=previous, window=1d] > 0.5')
-    assert far.holds is True
-    told = far.describe()
-    assert (told["rows"], told["columns"]) == (150, ["v"])
-    assert outcome(flywheel, 'drift.verdict[feature="v", baseline=previous, window=1d] == drift').holds is True
-    assert outcome(flywheel, "drift.share[baseline=previous, window=1d] >= 0.5").holds is True
-
-
 def _asked() -> Any:
     from upshot_monitoring.drift.baselines import Asked as DriftAsked
 

@@ -12,6 +12,7 @@ import * as trainingSets from "./panels/training-sets.js";
 import * as figures from "./panels/figures.js";
 import * as funnel from "./panels/funnel.js";
 import * as labels from "./panels/labels.js";
+import * as multivariate from "./panels/multivariate.js";
 import * as performance_ from "./panels/performance.js";
 import * as reports from "./panels/reports.js";
 import * as freshness from "./panels/freshness.js";
@@ -137,6 +138,7 @@ for (const [id, panel] of Object.entries({
   drift,
   freshness,
   attributions,
+  multivariate,
   "row-skew": rowSkew,
   traffic,
   funnel,

@@ -64,8 +64,7 @@ export class Feature {
     );
     const judged = `${(one.method ?? "statistic").replaceAll("_", " ")} ${figure(one.statistic, 4)} against a threshold of ${figure(one.threshold, 3)}`;
     const rows = `${count(one.rows_reference)} reference rows, ${count(one.rows_current)} current rows`;
-    const of = one.method === "centroid" ? ", of the norm" : "";
-    const more = others.length ? ` By other methods${of}: ${others.map(named).join(", ")}.` : "";
+    const more = others.length ? ` By other methods: ${others.map(named).join(", ")}.` : "";
     this.judged = `${judged}; ${rows}.${more}`;
     this.show();
   }
