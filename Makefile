@@ -9,10 +9,11 @@ UV     := 0.13.9
 ARGS   ?=
 # Tests run in so many processes, a file of them in one process; tests that ARGS choose run in one process, without NPROC=...
 NPROC  ?= $(if $(ARGS),0,3)
-# Hundreds of processes start: each would compile everything anew, where that is not kept.
 # What shuffles the tests and generates their data. The same seed is the same run; SEED=$$RANDOM is a new one.
 SEED   ?= 1
-PYTEST  = PYTHONDONTWRITEBYTECODE= UPSHOT_TEST_SEED=$(SEED) $(BIN)/python -m pytest --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
+# Hundreds of processes start: each would compile everything anew, where that is not kept.
+PYTEST  = PYTHONDONTWRITEBYTECODE= UPSHOT_TEST_SEED=$(SEED) tests/in_memory.sh \
+  $(BIN)/python -m pytest --randomly-seed=$(SEED) --hypothesis-seed=$(SEED)
 
 .DEFAULT_GOAL := help
 

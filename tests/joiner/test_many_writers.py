@@ -288,6 +288,29 @@ def test_what_a_killed_process_left_is_finished_by_another(
     dead.close()
 
 
+def test_finishing_what_another_left_does_not_forget_what_was_cut_off_here(
+    two: Two, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other died after our failure: its part begins later than ours, and both are finished."""
+    real = Store.insert
+
+    def insert(self: Store, table: str, rows: Any) -> None:
+        if table == "predictions" and self is two.a.store:
+            raise StoreUnavailable("cut off here")
+        real(self, table, rows)
+
+    monkeypatch.setattr(Store, "insert", insert)
+    with pytest.raises(Problem):
+        predict(two.a, request_id=fresh, model=fresh, features={"x": 1})
+    monkeypatch.undo()
+    committer, later = two.a.line.committer, two.a.line.stamper.next()
+    committer.run(lambda: committer.recover(later)).result(60)
+    assert not committer.is_whole
+    predict(two.a, request_id=f"{fresh}-next", model=fresh)
+    assert committer.is_whole
+    assert two.b.stories.tell(fresh)["predictions"][0]["features"] == {"x": 1}
+
+
 def test_one_of_them_rolls_up_what_both_stored(two: Two, fresh: str) -> None:
     """The hours that the other changed are found, and both show the same."""
     at = datetime.now(UTC) - timedelta(hours=3)

@@ -137,7 +137,8 @@ class Committer:
         Where others write too, their stamps tell nothing about our groups: then ``since`` is the moment up to which all is whole.
         """
         finished = self._writer.recover(since)
-        self._unfinished = False
+        if since is None or since <= self._whole_until:  # else what is ours may lie before it
+            self._unfinished = False
         return finished
 
     # -- the writer's thread -------------------------------------------------------------------------------------------
