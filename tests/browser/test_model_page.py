@@ -224,3 +224,20 @@ def test_late_evaluation_is_said_on_every_page(canned: Canned, open_page: OpenPa
     shown.says(
         "#trouble", "Alert rules are not evaluated as they should be: they were looked at last at 2013-11-20 12:00 UTC"
     )
+
+
+def test_features_together_show_numbers_since_when_and_what_tells_the_sides_apart(
+    canned: Canned, open_page: OpenPage
+) -> None:
+    """Both methods beside their thresholds; closed windows that say drift without a break are told by the first of them."""
+    canned.answers.update(flights())
+    shown = open_page(f"{canned.url}/models/flights")
+    shown.says("#multivariate tbody tr:has-text('Domain classifier')", "0.683")
+    shown.says("#multivariate tbody tr:has-text('Domain classifier')", "drift")
+    shown.says("#multivariate tbody tr:has-text('PCA reconstruction error')", "0.030")
+    shown.says("#multivariate", "412 rows against 5,000 of the training data")
+    shown.says("#multivariate", "Told apart by temperature (0.100), humidity (0.050)")
+    shown.says("#multivariate", "Every closed window says drift since the one of 2013-11-19 14:05 UTC.")
+    link = shown.page.locator("#multivariate a", has_text="Python").get_attribute("href")
+    assert link == "/v1/multivariate-drifts/multi-1?code=true"
+    shown.clean(canned.url)

@@ -303,7 +303,7 @@ def test_features_together_are_compared_on_demand_and_shown(filled: RunningServe
     eventually(lambda: shown.page.locator("#multivariate tbody tr").count() == 2, 120)
     shown.says("#multivariate", "done")
     shown.says("#multivariate tbody tr:has-text('Domain classifier')", "0.550")
-    shown.says("#multivariate tbody tr:has-text('PCA reconstruction error')", "0.030")
+    shown.says("#multivariate tbody tr:has-text('PCA reconstruction error')", "0.020")
     link = shown.page.locator("#multivariate a", has_text="Python").get_attribute("href")
     assert link is not None
     assert "HistGradientBoostingClassifier" in filled.http.get(link).text

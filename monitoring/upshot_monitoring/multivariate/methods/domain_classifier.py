@@ -42,7 +42,6 @@ from upshot_monitoring.multivariate.sides import Sides
 from upshot_monitoring.profiles.profile import Floats
 
 FOLDS = 5
-THRESHOLD = 0.55
 SEED = 20171
 DEPENDENCE = 2.0
 """By how much the variance of the mean of dependent folds exceeds that of independent ones, at most."""

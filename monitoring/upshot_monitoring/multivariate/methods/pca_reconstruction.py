@@ -5,8 +5,8 @@ error, rows that come closer to it a smaller one; both are drift. It sees linear
 feature as much as of that feature lies outside of the plane. Other than the domain classifier, it compares with one fixed picture,
 so its number means the same every day.
 
-Parameters: ``EXPLAINED`` (0.65, the share of the variance that the components explain). The threshold is 0.03 by default: the error
-of the reference grows or shrinks by 3 %.
+Parameters: ``EXPLAINED`` (0.65, the share of the variance that the components explain). The threshold is 0.02 by default: the error
+of the reference grows or shrinks by 2 %.
 
 Formula: one half of the reference is standardized, and its main components are found, as few as explain 65 % of the variance, and
 at least one fewer than columns. e(row) is the Euclidean distance of a standardized row from its projection. The statistic is
@@ -42,7 +42,6 @@ from upshot_monitoring.multivariate.sides import Sides
 from upshot_monitoring.profiles.profile import Floats
 
 EXPLAINED = 0.65
-THRESHOLD = 0.03
 SEED = 19792
 PERMUTATIONS = 2000
 LOOKED_AT = 0.1
