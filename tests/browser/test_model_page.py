@@ -191,6 +191,7 @@ def test_what_fires_is_seen_on_the_models_page_and_on_the_model(canned: Canned, 
     shown.says("#model-health", "alert fires, critical summer since 2013-11-20 09:05 UTC")
     rows = shown.page.locator("#alerts tbody tr")
     eventually(lambda: rows.count() == 3)
+    shown.says("#alerts", "(5 h ago)")  # once the server's clock is known
     firing, unknown, well = (" ".join(text.split()) for text in rows.all_inner_texts())
     assert "summer drift.share > 0.2 firing, critical 2013-11-20 09:05 UTC (5 h ago)" in firing
     assert "drift.share is 0.3, 420 rows; drifted: temperature, humidity, destination firing: sent ops" in firing
