@@ -16,7 +16,7 @@ from upshot_monitoring.multivariate.values import MAX_DIMENSIONS, column_of
 from upshot_monitoring.profiles.profile import Floats
 
 MAX_COLUMNS = 1000
-"""Of all features together: 10,000 rows of so many are 80 MB, and are learnt from in a minute."""
+"""Of all features together: 10,000 rows of so many are 80 MB, and take minutes."""
 INFINITE = 1e150
 """What an infinite number, or one beyond this, counts as: its square is still a number."""
 _WORDS = {"number": "numbers", "class": "texts and bools", "vector": "vectors"}
