@@ -87,6 +87,38 @@ FEATURES: list[tuple[str, str, str, float | None, float, str]] = [
 ]
 
 
+def carried(names: list[str]) -> dict[str, tuple[int, Any]]:
+    """Answers about freshness and attributions, by the ends of their addresses."""
+    judged = {
+        "method": "wasserstein", "statistic": 0.7, "threshold": 0.5, "p_value": 1e-9, "adjusted_p_value": 1e-8,
+        "verdict": "drift", "rows_reference": 900, "rows_current": 800,
+    }  # fmt: skip
+    about = {
+        "window": {"start": iso(NOW - timedelta(days=1)), "end": iso(NOW)}, "version": None, "baseline": "previous",
+        "baseline_detail": {"start": iso(NOW - timedelta(days=2)), "end": iso(NOW - timedelta(days=1))}, "note": None,
+    }  # fmt: skip
+    ages = {"min": -2.0, "p50": 60.0, "p90": 600.0, "p99": 7200.0, "max": 86400.0, "mean": 300.0}
+    fresh = [
+        {
+            "feature": name, "rows": 900, "with_time_share": 0.9, "age_s": ages, "age_s_before": ages,
+            "max_age_s": 3600.0, "stale_share": 0.02, "future_share": 0.0, "reason": name, **judged,
+        }
+        for name in names
+    ]  # fmt: skip
+    importance = [
+        {
+            "feature": name, "importance": 0.4, "importance_before": 0.2, "share": 0.5, "share_before": 0.25, "rank": i,
+            "rank_before": 1, "mean": 0.1, "mean_before": 0.1, "reason": name, **judged,
+        }
+        for i, name in enumerate(names, 1)
+    ]  # fmt: skip
+    ranking = {**judged, "statistic": 0.81, "threshold": 0.9, "reason": names[0]}
+    return {
+        "freshness": (200, {**about, "features": fresh}),
+        "attributions": (200, {**about, "ranking": ranking, "features": importance}),
+    }
+
+
 def multivariate(names: list[str] | None = None) -> dict[str, Any]:
     """The newest comparison of all features together; with ``names``, in every place that a name can stand in."""
     told = names or ["temperature", "humidity", "destination"]
@@ -617,6 +649,7 @@ def hostile() -> Answers:
         elif path == "/v1/status":
             answers[path] = (status, {**answer, "version": HOSTILE[2], "store": HOSTILE[0]})
     answers[f"{base}/multivariate-drifts"] = (200, multivariate(HOSTILE))
+    answers |= {f"{base}/{end}": answer for end, answer in carried(HOSTILE[:12]).items()}
     for name in HOSTILE:
         answers[f"{base}/features/{quote(name, safe='')}"] = (200, feature(name, "categorical", HOSTILE))
     extra: dict[str, Any] = dict(zip(HOSTILE, reversed(HOSTILE), strict=True))

@@ -53,8 +53,10 @@ def test_a_models_page_shows_every_payload_as_text(canned: Canned, open_page: Op
     shown.charts(4)
     assert shown.page.title() == f"{MODEL} · Upshot"
     assert shown.page.locator("h1 bdi").text_content() == MODEL
-    names = shown.page.locator("tr.feature th").evaluate_all("cells => cells.map(cell => cell.textContent)")
-    assert set(names) == set(HOSTILE[:12])
+    for panel in ("drift", "freshness", "attributions"):
+        rows = shown.page.locator(f"#{panel} tr.feature th")
+        eventually(lambda rows=rows: rows.count() >= 12)
+        assert set(rows.evaluate_all("cells => cells.map(cell => cell.textContent)")) == set(HOSTILE[:12])
     told = shown.page.locator("#multivariate bdi").evaluate_all("names => names.map(name => name.textContent)")
     assert told == HOSTILE[:8]
     for i in (0, 2, 6):
