@@ -168,7 +168,7 @@ def test_a_report_that_was_cut_off_is_failed_after_the_restart(flywheel: Flywhee
 def test_the_server_never_imports_evidently() -> None:
     """Importing all of monitoring but the worker loads neither Evidently nor pandas."""
     code = (
-        "import sys, upshot_monitoring.monitor, upshot_server.routes.monitoring;"
+        "import sys, upshot_monitoring.monitor, upshot_server.routes.monitoring, upshot_server.routes.drift;"
         "print(sorted(set(sys.modules) & {'evidently', 'pandas', 'plotly', 'sklearn', 'litestar'}))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

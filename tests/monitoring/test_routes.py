@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from tests.monitoring.conftest import DAY, HOUR, START, Flywheel
 from upshot_server import problems
-from upshot_server.routes import monitoring
+from upshot_server.routes import drift, monitoring
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def http(parts: dict[str, Any]) -> Iterator[httpx.Client]:
     """The monitoring routes alone, with the server's error shape, over a real socket."""
     app = FastAPI()
     problems.install(app)
+    app.include_router(drift.router(parts["monitor"]))
     app.include_router(monitoring.router(parts["monitor"]))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
