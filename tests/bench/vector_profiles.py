@@ -25,7 +25,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.store.shapes import shape_hash
-from upshot_monitoring.drift.answers import Asked
+from upshot_monitoring.drift.baselines import Asked
 from upshot_monitoring.monitor import Monitor
 from upshot_monitoring.profiles import hours
 
