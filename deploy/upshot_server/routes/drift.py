@@ -39,12 +39,8 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """A verdict per feature, the worst first."""
         answer = monitor.drift(model, asked_of(start, end, window, version, baseline), exact=exact)
-        if not code:
-            return json_answer(answer)
-        asked = {**answer["window"], "version": version, "baseline": answer["baseline"], "exact": exact or None}
-        return code_answer(
-            answer_as_code("Drift", request.scope["path"], asked, address(request)), f"drift-{model[:40]}"
-        )
+        asked = {"version": version, "baseline": answer["baseline"], "exact": exact or None}
+        return _json_or_code(answer, code, "Drift", model, request, asked)
 
     @routes.get("/v1/models/{model:path}/skew", summary="Serving now against training")
     def get_skew(
@@ -59,10 +55,8 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """A verdict per feature against the reference, the worst first; features that one side lacks are findings."""
         answer = monitor.skew(model, asked_of(start, end, window, version, None), exact=exact)
-        if not code:
-            return json_answer(answer)
-        asked = {**answer["window"], "version": version, "exact": exact or None}
-        return code_answer(answer_as_code("Skew", request.scope["path"], asked, address(request)), f"skew-{model[:40]}")
+        asked = {"version": version, "exact": exact or None}
+        return _json_or_code(answer, code, "Skew", model, request, asked)
 
     @routes.get("/v1/models/{model:path}/verdicts", summary="Verdicts on closed windows, as they were given")
     def get_verdicts(
@@ -124,11 +118,8 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """Of every feature with ``feature_times``: ages in seconds, how many are older than ``max_age``, and the verdict."""
         answer = monitor.freshness(model, asked_of(start, end, window, version, baseline))
-        if not code:
-            return json_answer(answer)
-        again = {**answer["window"], "version": version, "baseline": baseline}
-        lines = answer_as_code("Freshness", request.scope["path"], again, address(request))
-        return code_answer(lines, f"freshness-{model[:40]}")
+        asked = {"version": version, "baseline": baseline}
+        return _json_or_code(answer, code, "Freshness", model, request, asked)
 
     @routes.get("/v1/models/{model:path}/attributions", summary="What each feature contributes to the predictions")
     def get_attributions(
@@ -143,13 +134,20 @@ def router(monitor: Monitor) -> APIRouter:
     ) -> Response:
         """Mean absolute attribution by feature, now and before, and the verdict on their ranking (NDCG)."""
         answer = monitor.attributions(model, asked_of(start, end, window, version, baseline))
-        if not code:
-            return json_answer(answer)
-        again = {**answer["window"], "version": version, "baseline": baseline}
-        lines = answer_as_code("Attributions", request.scope["path"], again, address(request))
-        return code_answer(lines, f"attributions-{model[:40]}")
+        asked = {"version": version, "baseline": baseline}
+        return _json_or_code(answer, code, "Attributions", model, request, asked)
 
     return routes
+
+
+def _json_or_code(
+    answer: dict[str, Any], code: bool, what: str, model: str, request: Request, asked: dict[str, Any]
+) -> Response:
+    """An answer about a window, or the lines that ask for it again, with the range as it was resolved."""
+    if not code:
+        return json_answer(answer)
+    lines = answer_as_code(what, request.scope["path"], {**answer["window"], **asked}, address(request))
+    return code_answer(lines, f"{what.lower()}-{model[:40]}")
 
 
 def asked_of(

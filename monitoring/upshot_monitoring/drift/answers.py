@@ -77,7 +77,7 @@ class Drift:
 
     def freshness(self, model: str, asked: Asked) -> dict[str, Any]:
         """How old the values of each feature were when they were served."""
-        look = self._look(model, asked)
+        look = self._look(model, asked, role="freshness")
         limits = {name: one.max_age for name, one in look.config.drift.features.items()}
         rows = [
             {"feature": name}
@@ -91,7 +91,7 @@ class Drift:
 
     def attributions(self, model: str, asked: Asked) -> dict[str, Any]:
         """What each feature contributed to the predictions, and whether their ranking is what it was."""
-        look = self._look(model, asked)
+        look = self._look(model, asked, role="attribution")
         ranking = look.of_role("ranking").get(attributions.RANKING[1])
         judged = look.of_role("attribution")
         rows = [
@@ -177,11 +177,14 @@ class Drift:
             )
         return days
 
-    def _look(self, model: str, asked: Asked, *, training: bool = False) -> _Look:
+    def _look(self, model: str, asked: Asked, *, training: bool = False, role: str | None = None) -> _Look:
+        """``role``: what is asked about; where nothing of it was served, nothing is judged."""
         config = self._configs.get(model)
         window = self._baselines.window(model, asked)
         profiles = self._baselines.profiles(window)
         base = self._baselines.training(window) if training else self._baselines.base(window, asked.baseline, profiles)
+        if role is not None and all(key[0] != role for key in profiles):
+            return _Look(window, base, profiles, [], config)
         compared: list[tuple[Key, Judgement]] = []
         for key in {**base.profiles, **base.before, **profiles}:
             reference, current = base.of(key), profiles.get(key)

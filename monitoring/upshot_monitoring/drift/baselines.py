@@ -61,8 +61,7 @@ class Base:
 
     def id_of(self, key: Key) -> str:
         """The ID of the reference, or the first hour of the earlier window; empty where there is neither."""
-        detail = self.before_detail if key[0] in self.roles_before else self.detail
-        return str(detail.get("reference") or (f"{detail['start']:%Y-%m-%dT%H:%MZ}" if "start" in detail else ""))
+        return id_in(self.before_detail if key[0] in self.roles_before else self.detail)
 
 
 class Baselines:
@@ -104,19 +103,25 @@ class Baselines:
             return kind, self._references.for_version(window.model, self._version(window))
         return kind, earlier(window, kind)
 
+    def chosen_or_earlier(
+        self, window: Window, wanted: Baseline | None
+    ) -> tuple[Baseline, Reference | Window | None, str | None]:
+        """The same, and where there is no reference and nobody asked for one, the window before; with a note on either."""
+        kind, found = self.chosen(window, wanted)
+        if found is not None:
+            return kind, found, None
+        if wanted is not None:
+            return kind, None, NO_REFERENCE
+        return "previous", earlier(window, "previous"), f"{NO_REFERENCE}; compared with the window before"
+
     def base(self, window: Window, wanted: Baseline | None, current: Mapping[Key, Profile]) -> Base:
         """The profiles that the ``current`` ones of a window are compared with."""
-        kind, found = self.chosen(window, wanted)
+        kind, found, note = self.chosen_or_earlier(window, wanted)
+        if found is None:
+            return Base(kind, {}, note=note)
         if isinstance(found, Reference):
             return self._of_reference(window, found, current)
-        if found is None:
-            if wanted is not None:
-                return Base("reference", {}, note=NO_REFERENCE)
-            kind, found = "previous", earlier(window, "previous")
-            note = f"{NO_REFERENCE}; compared with the window before"
-        else:
-            note = None
-        return Base(kind, self.profiles(found), {"start": found.start, "end": found.end}, note)
+        return Base(kind, self.profiles(found), detail_of(found), note)
 
     def training(self, window: Window) -> Base:
         """The profiles of the training data of a window's version, and nothing else."""
@@ -127,11 +132,7 @@ class Baselines:
 
     def _of_reference(self, window: Window, reference: Reference, current: Mapping[Key, Profile]) -> Base:
         profiles = _without_twins(self._references.profiles(window.model, reference))
-        detail = {
-            "reference": reference.id,
-            "model_version": reference.model_version,
-            "created_at": reference.created_at,
-        }
+        detail = detail_of(reference)
         lacking = frozenset(role for role, _ in current if role in PAIRS) - {role for role, _ in profiles}
         if not lacking:
             return Base("reference", profiles, detail)
@@ -142,7 +143,7 @@ class Baselines:
             detail,
             roles_before=lacking,
             before={key: one for key, one in self.profiles(then).items() if key[0] in lacking},
-            before_detail={"start": then.start, "end": then.end},
+            before_detail=detail_of(then),
         )
 
     def _version(self, window: Window) -> str | None:
@@ -157,6 +158,18 @@ def earlier(window: Window, kind: Literal["previous", "last_week"]) -> Window:
     """The window before, or the same one a week before."""
     back = WEEK if kind == "last_week" else window.end - window.start
     return replace(window, start=max(EPOCH, window.start - back), end=max(EPOCH, window.end - back))
+
+
+def detail_of(found: Reference | Window) -> dict[str, Any]:
+    """What a window is compared with, as answers say it."""
+    if isinstance(found, Window):
+        return {"start": found.start, "end": found.end}
+    return {"reference": found.id, "model_version": found.model_version, "created_at": found.created_at}
+
+
+def id_in(detail: Mapping[str, Any]) -> str:
+    """The ID of the reference, or the first hour of the earlier window; empty where there is neither."""
+    return str(detail.get("reference") or (f"{detail['start']:%Y-%m-%dT%H:%MZ}" if "start" in detail else ""))
 
 
 def hour_of(moment: datetime) -> datetime:

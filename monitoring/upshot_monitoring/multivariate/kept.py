@@ -18,6 +18,7 @@ from upshot_joiner.errors import Problem, StoreError
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_joiner.writers.arrivals import Sharing
+from upshot_monitoring.drift.baselines import id_in
 from upshot_monitoring.drift.kept import REVISIONS, AskedKept, KeptVerdicts, block
 from upshot_monitoring.kept_jobs import Job
 from upshot_monitoring.multivariate.jobs import MultivariateDrifts
@@ -126,9 +127,8 @@ class KeptMultivariate:
         """Write down the verdicts that a comparison came to; a comparison that failed is no verdict, and says why."""
         start, end = question.asked.start, question.asked.end
         assert start is not None and end is not None  # noqa: S101, PT018  # as asked for above
-        detail: Mapping[str, Any] = result["baseline_detail"] if result else {}
         known = {one["method"]: one for one in result["methods"]} if result else {}
-        baseline_id = detail.get("reference") or (f"{detail['start']:%Y-%m-%dT%H:%MZ}" if "start" in detail else "")
+        baseline_id = id_in(result["baseline_detail"]) if result else ""
         drift = self._configs.get(job.model).drift
         rows = []
         for method in question.methods:

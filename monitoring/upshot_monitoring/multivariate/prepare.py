@@ -15,7 +15,7 @@ from upshot_joiner.config import ConfigStore
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.served import ServedTables
 from upshot_monitoring import sampled
-from upshot_monitoring.drift.baselines import NO_REFERENCE, Baselines, earlier
+from upshot_monitoring.drift.baselines import NO_REFERENCE, Baselines, detail_of
 from upshot_monitoring.multivariate.grouping import groups_of
 from upshot_monitoring.multivariate.groups import Ints
 from upshot_monitoring.multivariate.question import Question
@@ -50,14 +50,9 @@ class Preparation:
             raise CannotCompare("nothing was served by this model yet")
         config = self._configs.get(model)
         window = self._baselines.window(model, question.asked)
-        kind, base = self._baselines.chosen(window, question.asked.baseline)
-        note = None
+        kind, base, note = self._baselines.chosen_or_earlier(window, question.asked.baseline)
         if base is None:
-            note = NO_REFERENCE
-            if question.asked.baseline is not None:
-                raise CannotCompare(note)
-            kind, base = "previous", earlier(window, "previous")
-            note = f"{note}; compared with the window before"
+            raise CannotCompare(note or NO_REFERENCE)
         columns = {one.name: one for one in served_columns(model, self._served, config) if one.role == "feature"}
         in_reference = base.features if isinstance(base, Reference) else list(columns)
         names = sorted(set(columns) & set(in_reference) - question.without)
@@ -73,14 +68,8 @@ class Preparation:
             if not file.is_file():
                 raise CannotCompare("the rows of the reference are not on this server: another one took its upload")
             then = of_reference(file, names, base.features, config, question.rows)
-            detail: dict[str, Any] = {
-                "reference": base.id,
-                "model_version": base.model_version,
-                "created_at": base.created_at,
-            }
         else:
             then = self._sample(table, base, [columns[name] for name in names], question.rows)
-            detail = {"start": base.start, "end": base.end}
         now = self._sample(table, window, [columns[name] for name in names], question.rows)
         groups_then, groups_now, grouped_by = groups_of(then.groups, now.groups)
         for side, sample, groups in (("reference", then, groups_then), ("current", now, groups_now)):
@@ -93,7 +82,7 @@ class Preparation:
         (folder / "request.json").write_text(json.dumps(work), "utf-8")
         return {
             "baseline": kind,
-            "baseline_detail": detail,
+            "baseline_detail": detail_of(base),
             "window": {"start": window.start, "end": window.end},
             "version": window.version,
             "note": note,
