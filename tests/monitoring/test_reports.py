@@ -127,14 +127,14 @@ def test_what_cannot_be_reported_fails_with_the_reason(flywheel: Flywheel, repor
 
 
 @pytest.mark.parametrize(
-    ("worker", "reason"),
+    ("worker", "timeout_s", "reason"),
     [
-        ("import sys; sys.exit('a traceback')", "Evidently could not make the report"),
-        ("import time; time.sleep(60)", "not done after 0.5 s"),
+        ("import sys; sys.exit('a traceback')", 60.0, "Evidently could not make the report"),
+        ("import time; time.sleep(60)", 0.5, "not done after 0.5 s"),
     ],
 )
 def test_a_worker_that_fails_or_hangs_is_ended(
-    flywheel: Flywheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, reason: str
+    flywheel: Flywheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, timeout_s: float, reason: str
 ) -> None:
     """Its folder is removed, the status says why, the next report is still made."""
     package = tmp_path / "package"
@@ -142,7 +142,7 @@ def test_a_worker_that_fails_or_hangs_is_ended(
     (package / "broken_worker.py").write_text(worker)
     monkeypatch.setenv("PYTHONPATH", str(package))
     monkeypatch.setattr(module, "_WORKER", "broken_worker")
-    made = Reports(flywheel.store, flywheel.clock, tmp_path / "reports", lambda *_: {}, timeout_s=0.5)
+    made = Reports(flywheel.store, flywheel.clock, tmp_path / "reports", lambda *_: {}, timeout_s=timeout_s)
     made.start()
     try:
         for _ in range(2):
