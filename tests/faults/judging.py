@@ -89,7 +89,8 @@ def judge(
         assert event.seq == i, "the number of an event is its place, so that a loss is a gap of its size"
         assert event.features == features(prefix, i, text_bytes)
         assert event.prediction == i % 2
-    assert n_arrived <= board.accepted + 1, "the last call may have been killed before it returned"
+    # The last call may have been killed before it returned.
+    assert n_arrived <= board.accepted + 1, f"{board.accepted} calls returned, {n_arrived} arrived"
     n_lost = max(0, board.accepted - n_arrived)
     lasted_s = board.time_of(board.accepted - 1) - board.time_of(n_arrived) if n_lost else 0.0
     assert math.isfinite(lasted_s)

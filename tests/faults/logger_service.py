@@ -40,7 +40,6 @@ import os
 import random
 import resource
 import signal
-import struct
 import sys
 import time
 import traceback
@@ -50,8 +49,8 @@ from typing import Any, TypedDict
 import upshot
 
 CAPACITY = 400_000
-_HEAD = struct.Struct("<8d")
-_ONE = struct.Struct("<d")
+_N_HEADS = 8
+_NUMBER_BYTES = 8
 
 
 class Board:
@@ -62,17 +61,18 @@ class Board:
     """
 
     def __init__(self, path: Path) -> None:
-        size = _HEAD.size + 2 * CAPACITY * _ONE.size
+        size = (_N_HEADS + 2 * CAPACITY) * _NUMBER_BYTES
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(fd, size)
-        self._memory = mmap.mmap(fd, size)
+        # Numbers of a view are written whole; `struct` would write zeros first, and a kill may come between.
+        self._numbers = memoryview(mmap.mmap(fd, size)).cast("d")
         os.close(fd)
 
     def _head(self, index: int) -> int:
-        return int(_ONE.unpack_from(self._memory, index * _ONE.size)[0])
+        return int(self._numbers[index])
 
     def _set_head(self, index: int, value: int) -> None:
-        _ONE.pack_into(self._memory, index * _ONE.size, value)
+        self._numbers[index] = value
 
     accepted = property(lambda self: self._head(0), lambda self, n: self._set_head(0, n))
     spooled = property(lambda self: self._head(1), lambda self, n: self._set_head(1, n))
@@ -80,17 +80,17 @@ class Board:
 
     def note(self, i: int, returned_at: float, took_s: float) -> None:
         """Call ``i`` returned."""
-        _ONE.pack_into(self._memory, _HEAD.size + 2 * i * _ONE.size, returned_at)
-        _ONE.pack_into(self._memory, _HEAD.size + (2 * i + 1) * _ONE.size, took_s)
+        self._numbers[_N_HEADS + 2 * i] = returned_at
+        self._numbers[_N_HEADS + 2 * i + 1] = took_s
         self.accepted = i + 1
 
     def time_of(self, i: int) -> float:
         """See above."""
-        return float(_ONE.unpack_from(self._memory, _HEAD.size + 2 * i * _ONE.size)[0])
+        return self._numbers[_N_HEADS + 2 * i]
 
     def took_of(self, i: int) -> float:
         """See above."""
-        return float(_ONE.unpack_from(self._memory, _HEAD.size + (2 * i + 1) * _ONE.size)[0])
+        return self._numbers[_N_HEADS + 2 * i + 1]
 
     def calm_p999_s(self, first: int, end: int, window: int = 1000) -> float:
         """The 99.9th percentile of calls ``first`` to ``end`` in the calmer half of windows.

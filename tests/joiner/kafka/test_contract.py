@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
 
 from tests.joiner.kafka.conftest import Cluster
 from tests.waiting import eventually
+from upshot.kafka_address import KafkaAddress
+from upshot_joiner.intake.kafka.client import KafkaGroupMember
 from upshot_joiner.intake.kafka.contract import Change, Consumer, Message, Outgoing, Partition
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -134,6 +140,23 @@ def test_a_second_member_takes_over_some_partitions_and_the_first_keeps_the_rest
         cluster.produce(topic, b"%d" % number, number)
     together([first, second], lambda: len(first.seen | second.seen) == 4)
     assert {message.partition for message in first.messages} == first.owned
+
+
+def test_partitions_that_a_topic_gets_later_are_taken_also_by_who_polls_for_shorter_than_a_join_takes(
+    kafka: str,
+) -> None:
+    """The library alone forgets a join that no poll waited for, and then neither joins again nor sleeps, for ever."""
+    topic = f"later-{time.monotonic_ns()}"
+    address = KafkaAddress.parse("kafka", f"kafka://{kafka}")
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka)) as admin, contextlib.ExitStack() as stack:
+        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
+        member = KafkaGroupMember(address, "", topic, [topic], session_timeout_s=6, metadata_max_age_s=0.5)
+        stack.callback(member.close, 1)
+        reader = Reader(member)
+        reader.until(lambda: len(reader.owned) == 1)
+        for n in (2, 3, 4):
+            admin.create_partitions({topic: n})
+            eventually(lambda n=n: reader.poll(0.001) or len(reader.owned) == n, every_s=0.0)
 
 
 def test_before_a_revoked_partition_goes_its_offsets_can_be_committed(cluster: Cluster) -> None:

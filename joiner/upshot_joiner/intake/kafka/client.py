@@ -6,6 +6,8 @@ What kafka-python (3.0.12) has, and what it leaves to its users:
   already in force, but the partitions go to their next owner only after this member has joined once more, which happens in its next
   ``poll``. So the listener, which runs in the library's thread and must not wait, only notes what it is told; the caller of `poll`
   has the time until its next call to finish and commit.
+- A leader that joins again because a topic has got more partitions forgets that join when no ``poll`` waits for its end: it then owns
+  what it owned, sends no heartbeats, and polls without rest. See `_Assignor`.
 - After a member was taken for dead, its assignor still claims what it owned then, so two members claim the same partitions. See
   `_Assignor`.
 - Its heartbeats run in a thread of their own, so a slow caller stays a member for ``max_poll_interval_ms``; paused partitions keep
@@ -79,7 +81,8 @@ class KafkaGroupMember:
     """A `contract.Consumer` of a real cluster.
 
     Raises KafkaUnavailable when no broker is found within ``bootstrap_s``. A partition without a committed offset begins at its
-    oldest message: what was produced before the first worker ran is not passed over.
+    oldest message: what was produced before the first worker ran is not passed over. A topic that is made later, or gets more
+    partitions, is seen within ``metadata_max_age_s``.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class KafkaGroupMember:
         *,
         session_timeout_s: float = 45.0,
         bootstrap_s: float = 10.0,
+        metadata_max_age_s: float = 30.0,
     ) -> None:
         _keep_quiet()
         self._changes: list[Change] = []
@@ -100,7 +104,7 @@ class KafkaGroupMember:
                 **address.options(password),
                 client_id="upshot-worker",
                 group_id=group,
-                partition_assignment_strategy=[_Assignor(self._owned)],
+                partition_assignment_strategy=[_Assignor(self._owned, self._join_on)],
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 bootstrap_timeout_ms=int(1000 * bootstrap_s),
@@ -110,7 +114,7 @@ class KafkaGroupMember:
                 fetch_max_bytes=FETCH_MAX_BYTES,
                 fetch_max_wait_ms=200,
                 reconnect_backoff_max_ms=3000,
-                metadata_max_age_ms=30_000,  # a topic that is made later, or gets more partitions, is seen within half a minute
+                metadata_max_age_ms=int(1000 * metadata_max_age_s),
                 metrics_enabled=False,
             )
             self._consumer.subscribe(list(topics), listener=_Listener(self._note))
@@ -174,6 +178,9 @@ class KafkaGroupMember:
 
     def _owned(self) -> list[TopicPartition]:
         return sorted(self._consumer.assignment())
+
+    def _join_on(self) -> None:
+        self._consumer._coordinator.request_rejoin()
 
     def _note(self, change: Change) -> None:
         with self._lock:
@@ -279,15 +286,24 @@ class KafkaWriter:
 
 
 class _Assignor(CooperativeStickyAssignor):  # type: ignore[misc]  # kafka-python has no types
-    """The library's, which claims what is owned now, not what was given out last."""
+    """The library's, which claims what is owned now, not what was given out last.
 
-    def __init__(self, owned: Callable[[], list[TopicPartition]]) -> None:
+    ``join_on`` is called whenever it gives out partitions: the join that this is a part of is to be waited for by the next poll. The
+    library takes it for done as soon as the partitions it was about are those that are known, which is before its end.
+    """
+
+    def __init__(self, owned: Callable[[], list[TopicPartition]], join_on: Callable[[], None]) -> None:
         super().__init__()
         self._owned = owned
+        self._join_on = join_on
 
     def metadata(self, topics: Iterable[str]) -> Any:
         self.member_assignment = self._owned()
         return super().metadata(topics)
+
+    def assign(self, cluster: Any, members: Any) -> Any:
+        self._join_on()
+        return super().assign(cluster, members)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
