@@ -6,8 +6,8 @@ What kafka-python (3.0.12) has, and what it leaves to its users:
   already in force, but the partitions go to their next owner only after this member has joined once more, which happens in its next
   ``poll``. So the listener, which runs in the library's thread and must not wait, only notes what it is told; the caller of `poll`
   has the time until its next call to finish and commit.
-- A leader that joins again because a topic has got more partitions forgets that join when no ``poll`` waits for its end: it then owns
-  what it owned, sends no heartbeats, and polls without rest. See `_Assignor`.
+- A leader that joins again because a topic has got more partitions forgets that join when no ``poll`` waits for its end: it then
+  owns what it owned, sends no heartbeats, and polls without rest. See `_Assignor`.
 - After a member was taken for dead, its assignor still claims what it owned then, so two members claim the same partitions. See
   `_Assignor`.
 - Its heartbeats run in a thread of their own, so a slow caller stays a member for ``max_poll_interval_ms``; paused partitions keep
@@ -180,7 +180,7 @@ class KafkaGroupMember:
         return sorted(self._consumer.assignment())
 
     def _join_on(self) -> None:
-        self._consumer._coordinator.request_rejoin()
+        self._consumer._coordinator.request_rejoin()  # noqa: SLF001  # nothing public says it
 
     def _note(self, change: Change) -> None:
         with self._lock:
@@ -288,8 +288,8 @@ class KafkaWriter:
 class _Assignor(CooperativeStickyAssignor):  # type: ignore[misc]  # kafka-python has no types
     """The library's, which claims what is owned now, not what was given out last.
 
-    ``join_on`` is called whenever it gives out partitions: the join that this is a part of is to be waited for by the next poll. The
-    library takes it for done as soon as the partitions it was about are those that are known, which is before its end.
+    ``join_on`` is called whenever it gives out partitions: the join that this is a part of is to be waited for by the next poll.
+    The library takes it for done as soon as the partitions it was about are those that are known, which is before its end.
     """
 
     def __init__(self, owned: Callable[[], list[TopicPartition]], join_on: Callable[[], None]) -> None:
