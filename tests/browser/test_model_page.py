@@ -192,6 +192,11 @@ def test_what_fires_is_seen_on_the_models_page_and_on_the_model(canned: Canned, 
     rows = shown.page.locator("#alerts tbody tr")
     eventually(lambda: rows.count() == 3)
     shown.says("#alerts", "(5 h ago)")  # once the server's clock is known
+    status = canned.answers["/v1/status"][1]
+    canned.answers["/v1/status"] = (200, {**status, "now": "2013-11-20T16:05:00Z"})
+    shown.says("#alerts", "(7 h ago)")  # and as it goes on, although no rule has changed
+    canned.answers["/v1/status"] = (200, status)
+    shown.says("#alerts", "(5 h ago)")
     firing, unknown, well = (" ".join(text.split()) for text in rows.all_inner_texts())
     assert "summer drift.share > 0.2 firing, critical 2013-11-20 09:05 UTC (5 h ago)" in firing
     assert "drift.share is 0.3, 420 rows; drifted: temperature, humidity, destination firing: sent ops" in firing

@@ -1,7 +1,7 @@
 // The list of models.
 
 import { follow, h, name, s, say } from "./dom.js";
-import { clock } from "./frame.js";
+import { clock, status as server } from "./frame.js";
 import { NONE, count, duration, instant, part, plural, share, utc } from "./format.js";
 import { Source } from "./live.js";
 import { firing, health } from "./verdict.js";
@@ -108,6 +108,11 @@ print(request_id)   # keep it: the label will refer to it`,
   );
 }
 
+let shown = [];
+function draw() {
+  follow(byId("models-rows"), shown, (one) => one.model, row, update);
+}
+
 new Source("/v1/models").subscribe(({ status, data }) => {
   const loading = byId("index-loading");
   if (!data) {
@@ -127,5 +132,7 @@ new Source("/v1/models").subscribe(({ status, data }) => {
   if (models.length === 0) firstSteps();
   const total = models.reduce((sum, one) => sum + (one.predictions ?? 0), 0);
   say(byId("index-sub"), models.length ? `${plural(models.length, "model")}, ${plural(total, "prediction")}` : "");
-  follow(byId("models-rows"), models, (one) => one.model, row, update);
+  shown = models;
+  draw();
 });
+server.subscribe(draw); // how long ago it was changes with the clock, when nothing else does

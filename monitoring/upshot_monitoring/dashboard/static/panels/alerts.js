@@ -2,7 +2,7 @@
 
 import { empty, follow, h, name, place, say } from "../dom.js";
 import { NONE, count, duration, instant, utc } from "../format.js";
-import { clock } from "../frame.js";
+import { clock, status as server } from "../frame.js";
 import { Source } from "../live.js";
 import { ruleState } from "../verdict.js";
 
@@ -79,6 +79,9 @@ export function mount(section, context) {
     { class: "scroll" },
     h("table", { class: "data stack alerts" }, caption, h("thead", {}, head), rows),
   );
+  let shown = [];
+  const draw = () => follow(rows, shown, (one) => one.rule, make, update);
+  server.subscribe(draw); // how long ago it was changes with the clock, when nothing else does
   new Source(`${context.base}/alerts`, { periodMs: 5000 }).subscribe(({ status, data }) => {
     const rules = [...(data?.rules ?? [])];
     // Nothing in the way of those who have no rules; a server that cannot say is not taken for one.
@@ -94,6 +97,7 @@ export function mount(section, context) {
         a.rule.localeCompare(b.rule),
     );
     if (!table.isConnected) body.replaceChildren(table);
-    follow(rows, rules, (one) => one.rule, make, update);
+    shown = rules;
+    draw();
   });
 }
