@@ -39,6 +39,7 @@ class Activity:
         self._lock = threading.Lock()
         self._served: dict[str, dict[str, Served]] = {}
         self._rows = -1
+        """Rows of the store when they were counted; -1: they have to be counted anew."""
         self.recount(store)
 
     def refresh(self, store: Store) -> None:
@@ -61,6 +62,9 @@ class Activity:
     def served(self, model: str, predictions: Mapping[tuple[str, datetime], int], received: datetime) -> None:
         """Note newly stored predictions: how many of each version and hour."""
         with self._lock:
+            self._rows = (
+                -1
+            )  # who counted after these rows were stored and before they are noted here has counted them, too
             by_version = self._served.setdefault(model, {})
             for (version, hour), count in predictions.items():
                 one = by_version.get(version)

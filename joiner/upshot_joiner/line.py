@@ -71,7 +71,7 @@ class Line:
             *(store, served, configs, stamper, changes, activity, arrivals, joiner.touched),
             *(entities, attributor.touched),
         )
-        committer = Committer(store, stamper, activity, writer)
+        committer = Committer(store, served, stamper, activity, writer)
         return cls(
             *(store, clock, processes, served, stamper, configs, activity, changes, entities),
             *(joiner, attributor, arrivals, committer),

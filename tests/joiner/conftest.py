@@ -77,7 +77,7 @@ class Line(ServedLine):
             *(store, served, configs, stamper, changes, activity, arrivals, touched or joiner.touched),
             *(entities, attributor.touched),
         )
-        committer = Committer(store, stamper, activity, writer)
+        committer = Committer(store, served, stamper, activity, writer)
         committer.start()
         joiner.start()
         attributor.start(committer.run)

@@ -23,12 +23,14 @@ from upshot_joiner.intake.batch import Answer, Batch, Item
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction, CheckedReport
 from upshot_joiner.intake.decode import Refused
 from upshot_joiner.intake.group import GroupWriter
-from upshot_joiner.intake.isolate import isolate
+from upshot_joiner.intake.isolate import NotTheRowsError, isolate
+from upshot_joiner.intake.left_over import left_over
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.shaped import content_of
 from upshot_joiner.intake.tally import Tally
 from upshot_joiner.store import progress
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.served import ServedTables
 
 _log = logging.getLogger("upshot.intake")
 
@@ -53,8 +55,11 @@ class _Task:
 class Committer:
     """Owns every write of events. ``submit_*`` may be called from any thread; the work happens in one."""
 
-    def __init__(self, store: Store, stamper: Stamper, activity: Activity, writer: GroupWriter) -> None:
+    def __init__(
+        self, store: Store, served: ServedTables, stamper: Stamper, activity: Activity, writer: GroupWriter
+    ) -> None:
         self._store = store
+        self._served = served
         self._stamper = stamper
         self._activity = activity
         self._writer = writer
@@ -139,6 +144,7 @@ class Committer:
         finished = self._writer.recover(since)
         if since is None or since <= self._whole_until:  # else what is ours may lie before it
             self._unfinished = False
+            self._whole_until = self._stamper.last
         return finished
 
     # -- the writer's thread -------------------------------------------------------------------------------------------
@@ -224,6 +230,8 @@ class Committer:
                 self._store_all_but_poison(group, given, error)
         except StoreError as error:
             self._fail(group, error)
+        except NotTheRowsError as error:
+            self._fail(group, error.reason)
         except Exception as error:  # noqa: BLE001  # the writer must outlive a bug: it fails the group, loudly
             _log.exception("a group of events could not be stored")
             self._fail(group, error)
@@ -256,34 +264,54 @@ class Committer:
         """
         reason = f"{type(error).__name__}: code {getattr(error, 'code', 0)}"
         _log.error("a group of %d events was refused (%s); looking for the rows", sum(b.events for b in group), reason)
-        self._unfinished = True
+        self._finish_what_is_left(group)
         for batch, refused in zip(group, given, strict=True):
             batch.refused, batch.answer = refused, Answer()
         poison = isolate([item for batch in group for item in batch.items], self._store_items, self._try_a_write)
         for (batch, index, one), _ in poison:
             batch.refused.append(Refused(index, "store_refused", "", content_of(one.event)))
-        for batch in group:
-            if batch.refused:
-                part = batch.part([], batch.refused)
-                self._writer.store([part])
-                batch.answer.add(part.answer)
-        self._activity.recount(self._store)
-        self._writer.part_may_be_stored(group)
+        self._store_parts([(batch, batch.part([], batch.refused)) for batch in group if batch.refused])
         _log.error("%d events that the store does not take are in quarantine", len(poison))
 
     def _store_items(self, items: Sequence[Item]) -> None:
         """Store some events of a group that was refused, and add them to the answers of their batches."""
-        if self._unfinished:
-            self._recover_own()
         by_batch: dict[int, list[Item]] = {}
         for item in items:
             by_batch.setdefault(id(item[0]), []).append(item)
         parts = [(some[0][0], some[0][0].part(some, [])) for some in by_batch.values()]
+        try:
+            self._store_parts(parts)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            self._finish_what_is_left([part for _, part in parts])
+            raise
+
+    def _store_parts(self, parts: Sequence[tuple[Batch, Batch]]) -> None:
+        """Store parts of batches, each given with the batch whose answer it is added to."""
         self._unfinished = True
         self._writer.store([part for _, part in parts])
         self._unfinished = False
+        self._whole_until = self._stamper.last
         for batch, part in parts:
             batch.answer.add(part.answer)
+
+    def _finish_what_is_left(self, refused: Sequence[Batch]) -> None:
+        """Finish what is stored of events that were refused together, before any of them is tried again.
+
+        Raises StoreUnavailable, and NotTheRowsError where the store does not take what it has taken a part of.
+        """
+        self._unfinished = True
+        try:
+            if left_over(self._store, self._served, refused, self._whole_until, self._stamper.last):
+                self._recover_own()
+                self._activity.recount(self._store)
+                self._writer.part_may_be_stored(refused)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            raise NotTheRowsError(error) from error
+        self._unfinished = False
 
 
 def _run(task: _Task) -> None:
