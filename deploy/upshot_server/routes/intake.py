@@ -33,7 +33,8 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/predictions", openapi_extra=body_of(Prediction), summary="Log predictions")
     async def post_predictions(request: Request) -> Response:
         """One event, a list, one per line, or an Arrow stream; gzip or zstd. Answered when stored."""
-        return await take(request, parts.receiver.decode_predictions, parts.receiver.submit_predictions)
+        receiver = parts.receiver
+        return await take(receiver, request, receiver.decode_predictions, receiver.submit_predictions)
 
     @routes.post("/v1/labels", openapi_extra=body_of(LabelEvent), summary="Send labels (webhook)")
     async def post_labels(request: Request) -> Response:
@@ -44,7 +45,7 @@ def router(parts: Parts) -> APIRouter:
         receiver = parts.receiver
         headers = headers_of(request)
         if not parts.label_access.admit(headers):
-            return await take(request, receiver.decode_labels, receiver.submit_labels)
+            return await take(receiver, request, receiver.decode_labels, receiver.submit_labels)
         body = await _body(request)
         check = partial(parts.label_access.verify, headers, body)
         delivery = check() if len(body) <= _INLINE_BYTES else await run_in_threadpool(check)
@@ -55,12 +56,13 @@ def router(parts: Parts) -> APIRouter:
 
 
 async def take(
+    receiver: Receiver,
     request: Request,
     decode: Callable[[bytes, str, str], Received[Any]],
     submit: Callable[[Received[Any]], Future[Answer]],
 ) -> Response:
     """Read, decode and store the body of a request, and say what became of it."""
-    return _answer(*await _stored(request, await _body(request), decode, submit))
+    return _answer(*await _stored(receiver, request, await _body(request), decode, submit))
 
 
 def headers_of(request: Request) -> dict[str, list[str]]:
@@ -76,6 +78,7 @@ async def _body(request: Request) -> bytes:
 
 
 async def _stored(
+    receiver: Receiver,
     request: Request,
     body: bytes,
     decode: Callable[[bytes, str, str], Received[Any]],
@@ -83,17 +86,19 @@ async def _stored(
 ) -> tuple[Answer, int | None]:
     form = request.headers.get("content-type", "")
     encoding = request.headers.get("content-encoding", "")
-    if len(body) <= _INLINE_BYTES and not encoding and form_of(form) != ARROW_CONTENT_TYPE:
-        received = decode(body, form, encoding)
-    else:
-        received = await run_in_threadpool(decode, body, form, encoding)
-    if received.empty:
-        return Answer(), received.converted
-    return await asyncio.wrap_future(submit(received)), received.converted
+    with receiver.coming():
+        if len(body) <= _INLINE_BYTES and not encoding and form_of(form) != ARROW_CONTENT_TYPE:
+            received = decode(body, form, encoding)
+        else:
+            received = await run_in_threadpool(decode, body, form, encoding)
+        if received.empty:
+            return Answer(), received.converted
+        stored = submit(received)
+    return await asyncio.wrap_future(stored), received.converted
 
 
 async def _stored_labels(receiver: Receiver, request: Request, body: bytes) -> Answer:
-    answer, _ = await _stored(request, body, receiver.decode_labels, receiver.submit_labels)
+    answer, _ = await _stored(receiver, request, body, receiver.decode_labels, receiver.submit_labels)
     return answer
 
 

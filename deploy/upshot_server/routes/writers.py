@@ -22,7 +22,7 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/v1/writers", openapi_extra=body_of(WriterReport), summary="Report a writer's books")
     async def post_reports(request: Request) -> Response:
         """One report, a list, or one per line; gzip or zstd. Answered when stored; the latest of a writer counts."""
-        return await take(request, parts.receiver.decode_reports, parts.receiver.submit_reports)
+        return await take(parts.receiver, request, parts.receiver.decode_reports, parts.receiver.submit_reports)
 
     @routes.get("/v1/writers", summary="All writers")
     def get_writers(

@@ -44,8 +44,7 @@ class NotAccepted(Exception):  # the flow of a check, not an error of ours
         self.loc = loc
 
 
-@dataclass(slots=True)
-class CheckedPrediction:
+class CheckedPrediction(msgspec.Struct, gc=False):
     """A prediction in normal form. Times are microseconds since 1970; ``predicted_us`` None means "when received"."""
 
     event: Prediction
@@ -97,31 +96,26 @@ class CheckedReport:
 
 def check_prediction(event: Prediction) -> CheckedPrediction:
     """Normal form of a prediction; raises :class:`NotAccepted`."""
-    _id(event.request_id, "request_id")
-    _id(event.model, "model")
-    _text(event.model_version, "model_version")
-    _text(event.item_id, "item_id")
+    check_id(event.request_id, "request_id")
+    check_id(event.model, "model")
+    check_text(event.model_version, "model_version")
+    check_text(event.item_id, "item_id")
     predicted_us = None if event.predicted_at is None else micros(event.predicted_at, "predicted_at")
     shape, values = shape_and_values(event)
     if len(values) > MAX_FEATURES:
         raise NotAccepted("too_many", "features")
     if shape.longest > MAX_NAME_LENGTH:
         raise NotAccepted("too_long", "features")
-    if event.probabilities or event.attributions or event.entities or event.tags:
-        _check_names(event)
-    if event.flags:
-        _check_flags(event.flags)
+    check_mappings(event)
     if event.propensity is not None and not 0 < event.propensity <= 1:
         raise NotAccepted("out_of_range", "propensity")
     if not 0 < event.keep_probability <= 1:
         raise NotAccepted("out_of_range", "keep_probability")
-    _text(event.writer_id, "writer_id")
+    check_text(event.writer_id, "writer_id")
     _count(event.seq, "seq")
-    _scalar(event.prediction, "prediction")
-    _scalar(event.action, "action")
-    times = None
-    if event.feature_times:
-        times = {name: micros(value, f"feature_times.{name}") for name, value in event.feature_times.items()}
+    check_scalar(event.prediction, "prediction")
+    check_scalar(event.action, "action")
+    times = feature_times_us(event.feature_times)
     try:
         digest = content_hash(_content(event, shape, values, predicted_us, times))
     except (RecursionError, ValueError, TypeError):
@@ -159,6 +153,21 @@ def _content(
     )
 
 
+def check_mappings(event: Prediction) -> None:
+    """Raise NotAccepted when names of the mappings of an event, its features apart, are too long or too many."""
+    if event.probabilities or event.attributions or event.entities or event.tags:
+        _check_names(event)
+    if event.flags:
+        _check_flags(event.flags)
+
+
+def feature_times_us(times: Mapping[str, Time] | None) -> dict[str, int] | None:
+    """When the features of an event were computed, in microseconds since 1970; raises NotAccepted."""
+    if not times:
+        return None
+    return {name: micros(value, f"feature_times.{name}") for name, value in times.items()}
+
+
 def _check_names(event: Prediction) -> None:
     for names, field in (
         (event.probabilities, "probabilities"),
@@ -183,15 +192,15 @@ def check_label(event: LabelEvent) -> CheckedLabel:
     if event.entity is not None:
         key = _entity_key(event)
     elif event.request_id:
-        _text(event.request_id, "request_id")
+        check_text(event.request_id, "request_id")
         key = request_key(event.request_id)
     else:
         raise NotAccepted("missing", "request_id")
-    _id(event.name, "name")
-    _text(event.item_id, "item_id")
-    _text(event.model, "model")
-    _text(event.source, "source")
-    _text(event.label_id, "label_id")
+    check_id(event.name, "name")
+    check_text(event.item_id, "item_id")
+    check_text(event.model, "model")
+    check_text(event.source, "source")
+    check_text(event.label_id, "label_id")
     if event.op == "set":
         if event.value is None:
             raise NotAccepted("missing", "value")
@@ -203,7 +212,7 @@ def check_label(event: LabelEvent) -> CheckedLabel:
             raise NotAccepted("wrong_type", "value")
     elif event.value is not None:
         raise NotAccepted("unexpected", "value")
-    _text(event.writer_id, "writer_id")
+    check_text(event.writer_id, "writer_id")
     _count(event.seq, "seq")
     observed_us = None if event.observed_at is None else micros(event.observed_at, "observed_at")
     content = msgspec.structs.replace(event, observed_at=observed_us, label_id="", writer_id="", seq=0, tags=None)
@@ -222,8 +231,8 @@ def _entity_key(event: LabelEvent) -> int:
     if len(entities) > 1:
         raise NotAccepted("too_many", "entity")
     [(entity_type, entity_id)] = entities.items()
-    _id(entity_type, "entity")
-    _id(entity_id, "entity")
+    check_id(entity_type, "entity")
+    check_id(entity_id, "entity")
     if event.name == SHOWN:  # who was shown what is known of a request only
         raise NotAccepted("not_allowed", "name")
     return entity_key(entity_type, entity_id)
@@ -231,15 +240,15 @@ def _entity_key(event: LabelEvent) -> int:
 
 def check_report(event: WriterReport) -> CheckedReport:
     """Normal form of a writer's report; raises :class:`NotAccepted`."""
-    _id(event.writer_id, "writer_id")
-    _text(event.host, "host")
-    _text(event.sdk, "sdk")
+    check_id(event.writer_id, "writer_id")
+    check_text(event.host, "host")
+    check_text(event.sdk, "sdk")
     _count(event.pid, "pid")
     _count(event.next_seq, "next_seq")
     if len(event.counters) > MAX_COUNTERS:
         raise NotAccepted("too_many", "counters")
     for name, count in event.counters.items():
-        _text(name, "counters")
+        check_text(name, "counters")
         _count(count, f"counters.{name}")
     return CheckedReport(event, micros(event.reported_at, "reported_at"), micros(event.started_at, "started_at"))
 
@@ -297,20 +306,28 @@ def exact_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _id(value: str, loc: str) -> None:
+def check_id(value: str, loc: str) -> None:
+    """Raise NotAccepted when a text cannot be an ID."""
     if not value:
         raise NotAccepted("empty", loc)
-    _text(value, loc)
+    check_text(value, loc)
 
 
-def _text(value: str, loc: str) -> None:
+def check_text(value: str, loc: str) -> None:
+    """Raise NotAccepted when a text cannot be an ID, which this one may do without."""
     if len(value) > MAX_ID_LENGTH:
         raise NotAccepted("too_long", loc)
+    check_printable(value, loc)
+
+
+def check_printable(value: str, loc: str) -> None:
+    """Raise NotAccepted when there are control characters in a text."""
     if not value.isprintable() and _CONTROL.search(value):  # the first is quicker, and nearly always says enough
         raise NotAccepted("control_character", loc)
 
 
-def _scalar(value: Scalar | None, loc: str) -> None:
+def check_scalar(value: Scalar | None, loc: str) -> None:
+    """Raise NotAccepted when a prediction or an action is too long a text."""
     if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
         raise NotAccepted("too_long", loc)
 

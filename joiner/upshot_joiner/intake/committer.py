@@ -10,8 +10,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -36,6 +37,11 @@ _log = logging.getLogger("upshot.intake")
 
 LINGER_S = 0.01
 """How long a group waits for company. A sync costs about as much; waiting longer would only add to the answer's time."""
+MAX_LINGER_S = 0.1
+"""How long it waits at most for requests that are being decoded, and no longer than half of what the last group took: where writing
+is slow, writing twice is what costs."""
+_LOOK_S = 0.002
+"""So often it looks whether any are still on their way."""
 MAX_GROUP_EVENTS = 20_000
 MAX_WAITING_EVENTS = 200_000
 """Above this, new requests are turned away with 503 and Retry-After: their sender still has them, memory is not a store."""
@@ -66,6 +72,8 @@ class Committer:
         self._queue: queue.SimpleQueue[Batch | _Task | None] = queue.SimpleQueue()
         self._waiting = 0
         self._waiting_lock = threading.Lock()
+        self._coming = 0
+        self._took_s = 0.0
         self._closed = False
         self._unfinished = False
         self.tally = Tally()
@@ -82,6 +90,17 @@ class Committer:
     def waiting(self) -> int:
         """Events that were handed in and are not stored yet."""
         return self._waiting
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Within it a request is on its way that has arrived whole: a group that forms meanwhile waits for it a little."""
+        with self._waiting_lock:
+            self._coming += 1
+        try:
+            yield
+        finally:
+            with self._waiting_lock:
+                self._coming -= 1
 
     def start(self) -> None:
         """Begin to take groups."""
@@ -181,20 +200,27 @@ class Committer:
             group = [first]
             size = first.events
             until = time.monotonic() + LINGER_S
+            latest = until + min(MAX_LINGER_S, self._took_s / 2)
             last: _Task | None = None
             stop = False
             while size < MAX_GROUP_EVENTS:
                 try:
                     item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
                 except queue.Empty:
-                    break
+                    now = time.monotonic()
+                    if not self._coming or now >= latest:
+                        break
+                    until = min(latest, now + _LOOK_S)
+                    continue
                 if isinstance(item, Batch):
                     group.append(item)
                     size += item.events
                     continue
                 last, stop = item, item is None
                 break
+            began = time.monotonic()
             self._commit(group)
+            self._took_s = time.monotonic() - began
             if last is not None:
                 _run(last)
             if stop:

@@ -145,7 +145,7 @@ class GroupWriter:
         repeated_labels: list[CheckedLabel],
     ) -> list[int]:
         """Find what another process stored at the same moment under the same identity, and answer accordingly; keys of those."""
-        tables = {one.event.model: self._served.table(one.event.model) or "" for one in predictions}
+        tables = {model: self._served.table(model) or "" for model in {one.event.model for one in predictions}}
         lost = verdict.lost_predictions(self._store, predictions, received_us, tables) if predictions else []
         if lost:
             known.take_back([(batch, batch.predictions) for batch in group], lost, predictions, repeated_predictions)

@@ -88,6 +88,12 @@ def _sort_out(
     """New events and duplicates, in order of arrival; counts both, and refuses other content under a known identity."""
     new: list[CheckedT] = []
     repeated: list[CheckedT] = []
+    if not stored:
+        together = [one for _, events in batches for _, one in events]
+        if len({one.identity for one in together}) == len(together):
+            for batch, events in batches:
+                batch.answer.accepted += len(events)
+            return together, repeated
     for batch, events in batches:
         for index, one in events:
             known = stored.get(one.identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,6 +24,7 @@ from upshot_joiner.intake.decode import Decoder, Refused, form_of
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.repeated_keys import refuse_repeated_keys
 from upshot_joiner.intake.shaped import content_of
+from upshot_joiner.intake.together import check_together
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel, CheckedReport)
 
@@ -42,6 +44,17 @@ class Received(Generic[CheckedT]):
         return not self.events and not self.refused
 
 
+def _each(decoded: list[tuple[int, Prediction]], refused: list[Refused]) -> list[tuple[int, CheckedPrediction]]:
+    """Check predictions one by one; those that cannot be accepted are added to ``refused``."""
+    events: list[tuple[int, CheckedPrediction]] = []
+    for index, event in decoded:
+        try:
+            events.append((index, check_prediction(event)))
+        except NotAccepted as reason:
+            refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
+    return events
+
+
 class Receiver:
     """Decodes, checks and hands over; every method may be called from any thread."""
 
@@ -54,16 +67,19 @@ class Receiver:
         self._labels = Decoder(LabelEvent)
         self._reports = Decoder(WriterReport)
 
+    def coming(self) -> AbstractContextManager[None]:
+        """Enter it while a request that has arrived whole is decoded and handed over: others may share a write with it."""
+        return self._committer.coming()
+
     def decode_predictions(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedPrediction]:
         """Predictions of a body as sent; raises a :class:`Problem` when it is no list of events at all."""
         decoded = self._predictions.decode(decompress(body, encoding), content_type)
         refused = list(decoded.refused)
-        events: list[tuple[int, CheckedPrediction]] = []
-        for index, event in decoded.events:
-            try:
-                events.append((index, check_prediction(event)))
-            except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
+        together = check_together([event for _, event in decoded.events])
+        if together is not None:
+            events = [(index, one) for (index, _), one in zip(decoded.events, together, strict=True)]
+        else:
+            events = _each(decoded.events, refused)
         converted = sum(decoded.converted.get(index, 0) for index, _ in events) if decoded.converted else 0
         return Received(events, refused, converted)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 from typing import Any, Generic, TypeVar
 
 from upshot_joiner.intake.check import CheckedLabel, CheckedPrediction
@@ -30,6 +32,10 @@ FROM predictions WHERE request_key IN ($keys) ORDER BY _block_number DESC
 _LABELS = """
 SELECT request_key, request_id, label_id, content_hash, toUnixTimestamp64Micro(received_at)
 FROM label_events WHERE request_key IN ($keys) ORDER BY _block_number DESC
+"""
+_ROWS = """
+SELECT count(), groupBitXor(content_hash), countIf(received_at != fromUnixTimestamp64Micro({received:Int64}, 'UTC'))
+FROM %s WHERE request_key IN ($keys)
 """
 _SAME_REQUEST = "request_key = {key:UInt128} AND request_id = {request_id:String}"
 _SAME_LABEL = f"{_SAME_REQUEST} AND label_id = {{label_id:String}}"
@@ -60,6 +66,8 @@ def lost_predictions(
     store: Store, predictions: Sequence[CheckedPrediction], received_us: int, tables: dict[str, str]
 ) -> list[Lost[CheckedPrediction]]:
     """Those of the predictions stored with this stamp that came second; ``tables`` are the typed tables by model."""
+    if _are_alone(store, "predictions", predictions, received_us):
+        return []
     found: defaultdict[tuple[Any, ...], list[tuple[int, int, int]]] = defaultdict(list)
     for row in _read(store, _PREDICTIONS, predictions):
         found[row[:5]].append(row[5:])
@@ -85,6 +93,8 @@ def lost_predictions(
 
 def lost_labels(store: Store, labels: Sequence[CheckedLabel], received_us: int) -> list[Lost[CheckedLabel]]:
     """Those of the label events stored with this stamp that came second."""
+    if _are_alone(store, "label_events", labels, received_us):
+        return []
     first = {row[:3]: row[3:] for row in _read(store, _LABELS, labels)}
     lost = []
     for one in labels:
@@ -96,6 +106,17 @@ def lost_labels(store: Store, labels: Sequence[CheckedLabel], received_us: int) 
         if is_same or _forget(store, "label_events", _SAME_LABEL, params):
             lost.append(Lost(one, is_same=is_same))
     return lost
+
+
+def _are_alone(store: Store, table: str, ours: Sequence[CheckedPrediction | CheckedLabel], received_us: int) -> bool:
+    """Whether a table holds of their requests what we have just stored and nothing else, which is nearly always so.
+
+    The store counts the rows and folds their hashes; that costs a fraction of reading them.
+    """
+    found = store.query(_ROWS % table, {"received": received_us}, Keys(one.key for one in ours))
+    folded = reduce(xor, (digest for _, digest, _ in found), 0)
+    n_rows, n_others = sum(rows for rows, _, _ in found), sum(others for _, _, others in found)
+    return n_rows == len(ours) and not n_others and folded == reduce(xor, (one.content_hash for one in ours), 0)
 
 
 def _read(store: Store, sql: str, events: Iterable[CheckedPrediction | CheckedLabel]) -> list[tuple[Any, ...]]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
 _CROCKFORD = {letter: value for value, letter in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
-_CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
+CANONICAL = msgspec.msgpack.Encoder(order="deterministic")
+"""Encodes what a content hash is made of."""
 
 
 def request_key(request_id: str) -> int:
@@ -41,7 +42,7 @@ def entity_key(entity_type: str, entity_id: str) -> int:
 def content_hash(content: object) -> int:
     """A 128-bit hash that is equal exactly where the content is: types count (1, 1.0 and true differ), key order does not."""
     try:
-        encoded = _CANONICAL.encode(content)
+        encoded = CANONICAL.encode(content)
     except OverflowError:  # an integer that MessagePack cannot hold
         encoded = msgspec.json.encode(content, order="deterministic")
     return int.from_bytes(hashlib.blake2b(encoded, digest_size=16).digest(), "big")

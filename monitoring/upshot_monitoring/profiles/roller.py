@@ -31,7 +31,9 @@ ROWS_PER_CHUNK = 1_000_000
 """About how many rows are rolled up at a time: what bounds memory, and how long a stop has to wait."""
 HOURS_PER_CHUNK = 500
 DUTY = 0.33
-"""The share of the time that rolling may take while changes keep coming: the current hour is rolled again and again."""
+"""The share of the time that rolling may take while hours wait for it."""
+AGAIN_DUTY = 0.1
+"""The same where only what keeps changing is left: the current hour is rolled again and again, and intake needs the machine."""
 IDLE_S = 1.0
 OTHERS_S = 3.0
 """How often hours are looked for that other processes changed."""
@@ -193,7 +195,8 @@ class Roller:
                 _log.exception("rolling up failed; trying again")
             took = time.monotonic() - began
             self.stats.seconds += took
-            self._closing.wait(max(IDLE_S, took / DUTY - took))
+            duty = DUTY if self._is_behind() else AGAIN_DUTY
+            self._closing.wait(max(IDLE_S, took / duty - took))
             while not (self._closing.is_set() or self._woken.is_set() or self._is_behind()):
                 if self._changes.wait(timeout_s=IDLE_S) or self._sharing is not None:
                     break
