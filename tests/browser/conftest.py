@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -133,7 +134,14 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     contexts = []
 
     def opened(
-        url: str, *, width: int = 1440, height: int = 900, dark: bool = False, script: str = "", clock: bool = False
+        url: str,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        dark: bool = False,
+        script: str = "",
+        clock: bool = False,
+        still: datetime | None = None,
     ) -> Watched:
         context = browser.new_context(
             viewport={"width": width, "height": height},
@@ -157,6 +165,11 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         watched.page.on("request", asked)
         if clock:
             watched.page.clock.install()  # time goes on as ever, and `fast_forward` makes it jump
+        if still is not None:  # time stands still at this moment, from before the page is there
+            watched.page.clock.install(
+                time=still - timedelta(hours=1)
+            )  # and goes on from there until it is told to stand
+            watched.page.clock.pause_at(still)
         watched.page.goto(url)
         return watched
 
