@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from tests.browser.canned import NOW, flights
+from tests.browser.canned import NOW, flights, iso
 from tests.browser.conftest import Canned, OpenPage, Watched
 from tests.waiting import eventually
 
@@ -55,6 +56,18 @@ def test_an_unchanged_answer_changes_nothing_on_the_page(canned: Canned, open_pa
     before = canned.asked.count("/v1/models/flights")
     eventually(lambda: canned.asked.count("/v1/models/flights") >= before + 2)
     assert shown.page.evaluate("window.changes") == 0
+
+
+def test_how_long_ago_a_model_was_last_seen_goes_on_with_the_servers_clock(canned: Canned, open_page: OpenPage) -> None:
+    """Although nothing else on the page has changed, and back again with a clock that goes back."""
+    canned.answers.update(flights())
+    shown = open_page(canned.url + "/")
+    shown.says("#models-rows", "(3 h ago)")
+    status = canned.answers["/v1/status"][1]
+    canned.answers["/v1/status"] = (200, {**status, "now": iso(NOW + timedelta(hours=2))})
+    shown.says("#models-rows", "(5 h ago)")
+    canned.answers["/v1/status"] = (200, status)
+    shown.says("#models-rows", "(3 h ago)")
 
 
 def test_pause_stops_asking_and_resume_asks_at_once(canned: Canned, open_page: OpenPage) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 import pytest
 from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
 
-from tests.joiner.kafka.conftest import Cluster
+from tests.joiner.kafka.conftest import Cluster, RealCluster
 from tests.waiting import eventually
 from upshot.kafka_address import KafkaAddress
 from upshot_joiner.intake.kafka.client import KafkaGroupMember
@@ -146,10 +144,9 @@ def test_partitions_that_a_topic_gets_later_are_taken_also_by_who_polls_for_shor
     kafka: str,
 ) -> None:
     """The library alone forgets a join that no poll waited for, and then neither joins again nor sleeps, for ever."""
-    topic = f"later-{time.monotonic_ns()}"
+    topic = RealCluster(kafka).topic(1)
     address = KafkaAddress.parse("kafka", f"kafka://{kafka}")
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka)) as admin, contextlib.ExitStack() as stack:
-        admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
         member = KafkaGroupMember(address, "", topic, [topic], session_timeout_s=6, metadata_max_age_s=0.5)
         stack.callback(member.close, 1)
         reader = Reader(member)

@@ -102,6 +102,12 @@ export function utc(time, seconds = false) {
   return Number.isNaN(ms) ? NONE : `${iso(ms, seconds ? 19 : 16)} UTC`;
 }
 
+/** " (5 h ago)" of an API time, to follow it; nothing within the last second, or while `now` (ms since 1970) is not known. */
+export function ago(time, now) {
+  const seconds = (now - instant(time)) / 1000;
+  return seconds >= 1 ? ` (${duration(seconds)} ago)` : "";
+}
+
 /** "2013-07-04". */
 export function day(time) {
   const ms = typeof time === "number" ? time : instant(time);

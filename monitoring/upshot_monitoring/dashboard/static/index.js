@@ -2,7 +2,7 @@
 
 import { follow, h, name, s, say } from "./dom.js";
 import { clock, status as server } from "./frame.js";
-import { NONE, count, duration, instant, part, plural, share, utc } from "./format.js";
+import { NONE, ago, count, part, plural, share, utc } from "./format.js";
 import { Source } from "./live.js";
 import { firing, health } from "./verdict.js";
 
@@ -72,8 +72,7 @@ function update(node, item) {
   const spoken = all.length > 3 ? `${plural(all.length, "version")}, newest ${all.at(-1)}` : all.join(", ");
   if (versions.textContent !== (spoken || NONE)) versions.replaceChildren(h("bdi", {}, spoken || NONE));
   say(first, utc(item.first_seen));
-  const ago = (clock.now - instant(item.last_seen)) / 1000;
-  say(last, `${utc(item.last_seen)}${ago >= 1 ? ` (${duration(ago)} ago)` : ""}`);
+  say(last, `${utc(item.last_seen)}${ago(item.last_seen, clock.now)}`);
   if (!traffic.has(item.model) && traffic.size < MOST_DETAILED) {
     const source = new Source(`/v1/models/${part(item.model)}/traffic?bucket=day`, { periodMs: 10000 });
     traffic.set(item.model, source);

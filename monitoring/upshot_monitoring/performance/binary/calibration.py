@@ -37,6 +37,8 @@ from upshot_monitoring.performance.metrics import About, Measured
 _EPS = 1e-15
 _STEPS = 60
 _CLOSE = 1e-12
+_WORST_CONDITION = 1e12
+"""Of a Hessian: beyond it, its inverse is rounding errors."""
 
 
 def calibration_error(cells: Cells) -> Influence | None:
@@ -96,13 +98,20 @@ def _regression(cells: Cells, which: int) -> Influence | None:
     return Influence(float(beta[which]), by * (1 - mu), -by * mu, cells.effective_rows)
 
 
+def _condition(of: Floats) -> float:
+    """The condition number of a symmetric matrix of 2 by 2 without a negative eigenvalue: as an SVD gives it, without its cost."""
+    (a, b), (_, c) = of.tolist()
+    largest, determinant = (a + c) / 2 + math.hypot((a - c) / 2, b), a * c - b * b
+    return largest * largest / determinant if determinant > 0 else math.inf
+
+
 def _newton(x: Floats, positives: Floats, weight: Floats) -> tuple[Floats, Floats, Floats] | None:
     """Coefficients, means and the inverse Hessian; None where the classes can be told apart without a mistake."""
     beta = np.zeros(2)
     for _ in range(_STEPS):
         mu = 1 / (1 + np.exp(-np.clip(beta @ x, -700, 700)))
         hessian = (x * (weight * mu * (1 - mu))) @ x.T
-        if not np.isfinite(hessian).all() or np.linalg.cond(hessian) > 1e12:
+        if not np.isfinite(hessian).all() or _condition(hessian) > _WORST_CONDITION:
             return None
         inverse: Floats = np.linalg.inv(hessian).astype(np.float64)
         step = inverse @ (x @ (positives - weight * mu))

@@ -1,7 +1,7 @@
 // Alert rules of a model: what fires and since when, on what that rests, and whether it got out.
 
 import { empty, follow, h, name, place, say } from "../dom.js";
-import { NONE, count, duration, instant, utc } from "../format.js";
+import { NONE, ago, count, utc } from "../format.js";
 import { clock, status as server } from "../frame.js";
 import { Source } from "../live.js";
 import { ruleState } from "../verdict.js";
@@ -58,8 +58,7 @@ function update(node, rule) {
     first.replaceChildren(name(rule.rule), ...when);
     state.replaceChildren(ruleState(rule.state, rule.severity));
   }
-  const ago = (clock.now - instant(rule.since)) / 1000;
-  say(since, rule.since ? `${utc(rule.since)}${ago >= 1 ? ` (${duration(ago)} ago)` : ""}` : NONE);
+  say(since, `${utc(rule.since)}${ago(rule.since, clock.now)}`);
   say(value, found(rule));
   say(out, told(rule));
 }

@@ -1,7 +1,7 @@
 // The row of one writer, and what opens below it: its gaps, its own counters, where it ran.
 
 import { empty, follow, h, name, say } from "../dom.js";
-import { NONE, count, duration, instant, part, plural, utc } from "../format.js";
+import { NONE, ago, count, part, plural, utc } from "../format.js";
 import { Source } from "../live.js";
 import { writerState } from "../verdict.js";
 import { fates } from "./words.js";
@@ -41,9 +41,8 @@ export function updateRow(node, writer, isOpen, now) {
       ? [h("div", {}, fates(writer).map(({ tone, text }) => h("div", { class: `fate ${tone}` }, text)))]
       : [h("span", { class: "muted" }, NONE)],
   );
-  const ago = (now - instant(writer.last_seen)) / 1000;
   const life = writer.is_last ? "has ended" : writer.is_silent ? "fell silent" : "";
-  say(heard, `${utc(writer.last_seen)}${life ? `, ${life}` : ago >= 1 ? ` (${duration(ago)} ago)` : ""}`);
+  say(heard, `${utc(writer.last_seen)}${life ? `, ${life}` : ago(writer.last_seen, now)}`);
 }
 
 /** Make the content of a node anew only where what it shows differs. */
