@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import wait
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 
 from tests.joiner.conftest import NOW, Line
 from tests.waiting import eventually
+from upshot.wire import Prediction
 from upshot_joiner.errors import Problem, StoreError, StoreUnavailable
+from upshot_joiner.intake.check import CheckedPrediction, check_prediction
+from upshot_joiner.intake.committer import LINGER_S
 from upshot_joiner.store.client import Store
 
 
@@ -105,6 +109,33 @@ def test_requests_that_come_together_share_a_group(line: Line, fresh: str) -> No
     )
     assert rows == 40
     assert groups < 20
+
+
+def test_where_writing_is_slow_a_group_waits_for_a_request_that_is_being_decoded(
+    line: Line, fresh: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that are decoded at the same time are written once, however long it takes until the second is handed over."""
+    monkeypatch.setattr("upshot_joiner.intake.committer.MAX_LINGER_S", 60.0)
+    monkeypatch.setattr(line.committer, "_took_s", 120.0)
+    with line.committer.coming():
+        first = line.committer.submit_predictions([(0, checked(f"{fresh}-1", fresh))], [])
+        assert not wait([first], timeout=10 * LINGER_S).done
+        second = line.committer.submit_predictions([(0, checked(f"{fresh}-2", fresh))], [])
+    assert not wait([first, second], timeout=30).not_done
+    sql = "SELECT count(), uniqExact(received_at) FROM predictions FINAL WHERE model = {m:String}"
+    assert line.store.query(sql, {"m": fresh}) == [(2, 1)]
+
+
+def test_where_writing_is_quick_no_group_waits_for_a_request_that_is_long_in_coming(line: Line, fresh: str) -> None:
+    """A body of 16 MB that is decoded holds up no other's single event."""
+    line.predict({"request_id": f"{fresh}-0", "model": fresh})
+    with line.committer.coming():
+        assert line.predict({"request_id": f"{fresh}-1", "model": fresh}).accepted == 1
+
+
+def checked(request_id: str, model: str) -> CheckedPrediction:
+    """A prediction in normal form."""
+    return check_prediction(Prediction(request_id=request_id, model=model))
 
 
 def test_stamps_grow_whatever_the_clock_does(line: Line, fresh: str) -> None:

@@ -14,6 +14,7 @@ from tests.ports import free_port
 from tests.running_clickhouse import RunningClickHouse
 from upshot_joiner.errors import StoreError, StoreUnavailable
 from upshot_joiner.store.client import Store
+from upshot_joiner.store.driver import compression_to
 from upshot_joiner.store.keys import Keys
 from upshot_server.parts import SCHEMAS
 
@@ -51,6 +52,26 @@ def test_nobody_at_the_address_is_an_error_that_passes_and_tells_no_password() -
     with pytest.raises(StoreUnavailable) as refused:
         Store.open_server(f"http://writer:secret-word@127.0.0.1:{port}")
     assert "secret-word" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "compression"),
+    [
+        *[(host, "", False) for host in ("localhost", "127.0.0.1", "127.1.2.3", "::1")],
+        ("clickhouse-1.example.org", "", "lz4"),
+        ("127.0.0.1", "zstd", "zstd"),
+        ("clickhouse-1", "none", False),
+    ],
+)
+def test_what_travels_is_compressed_but_on_one_machine(host: str, asked: str, compression: str | bool) -> None:
+    """There it would cost a third of an insert and save nothing; ``?compression=`` says otherwise."""
+    assert compression_to(host, asked) == compression
+
+
+def test_a_compression_that_is_not_known_is_said_before_anybody_is_asked() -> None:
+    """A misspelt address is not an absent server."""
+    with pytest.raises(StoreError, match="lz4, zstd or none"):
+        Store.open_server(f"http://127.0.0.1:{free_port()}?compression=gzip")
 
 
 @pytest.mark.parametrize(

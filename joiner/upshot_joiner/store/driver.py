@@ -231,7 +231,7 @@ def connect_server(url: str, database: str, n: int) -> list[Connection]:
         "autogenerate_session_id": False,
         "form_encode_query_params": True,  # parameters in the body: an address may not be as long as a list of names
         "settings": SERVER_SETTINGS,
-        "compress": _compression(parts.hostname or "", options.get("compression", [""])[0]),
+        "compress": compression_to(parts.hostname or "", options.get("compression", [""])[0]),
     }
     if "ca" in options:
         given["ca_cert"] = options["ca"][0]
@@ -255,7 +255,8 @@ def server_address(url: str) -> SplitResult:
     )
 
 
-def _compression(host: str, asked: str) -> str | bool:
+def compression_to(host: str, asked: str) -> str | bool:
+    """How what travels to a host is compressed; ``asked`` is what its address says, "" where it says nothing."""
     if asked in _COMPRESSIONS:
         return _COMPRESSIONS[asked]
     if asked:
