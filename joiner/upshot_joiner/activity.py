@@ -62,9 +62,8 @@ class Activity:
     def served(self, model: str, predictions: Mapping[tuple[str, datetime], int], received: datetime) -> None:
         """Note newly stored predictions: how many of each version and hour."""
         with self._lock:
-            self._rows = (
-                -1
-            )  # who counted after these rows were stored and before they are noted here has counted them, too
+            # Who counted after these rows were stored and before they are noted here has counted them, too.
+            self._rows = -1
             by_version = self._served.setdefault(model, {})
             for (version, hour), count in predictions.items():
                 one = by_version.get(version)
