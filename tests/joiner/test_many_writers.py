@@ -343,10 +343,11 @@ def test_stamps_wait_for_a_lease(two: Two, monkeypatch: pytest.MonkeyPatch) -> N
     """Whoever was stopped for longer than its lease says that it lives before it stamps anything."""
     assert two.a.line.processes is not None
     notes: list[int] = []
-    monkeypatch.setattr(two.a.line.processes, "_beat", lambda: notes.append(1))
+    # Its own threads may say so, too, at the same moment.
+    monkeypatch.setattr(two.a.line.processes, "_beat", lambda: notes.append(threading.get_ident()))
     monkeypatch.setattr(two.a.line.processes, "_beaten", -1e9)
     two.a.line.processes.hold()
-    assert notes == [1]
+    assert notes.count(threading.get_ident()) == 1
     assert to_micros(two.a.clock.now()) > 0
 
 
