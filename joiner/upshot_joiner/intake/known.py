@@ -13,20 +13,24 @@ from upshot_joiner.intake.shaped import content_of
 from upshot_joiner.store.client import Store
 from upshot_joiner.store.keys import Keys
 
+# As FINAL gives them, which would merge whole ranges of all parts for some keys in each.
 _FIND = """
-SELECT model, request_key, request_id, model_version, item_id, content_hash
-FROM predictions FINAL
+SELECT model, request_key, request_id, model_version, item_id, argMax(content_hash, first_wins)
+FROM predictions
 WHERE request_key IN ($keys)
+GROUP BY model, request_key, request_id, model_version, item_id
 """
 _FIND_LABELS = """
-SELECT request_key, request_id, label_id, content_hash
-FROM label_events FINAL
+SELECT request_key, request_id, label_id, argMax(content_hash, first_wins)
+FROM label_events
 WHERE request_key IN ($keys)
+GROUP BY request_key, request_id, label_id
 """
 _FIND_ENTITY_LABELS = """
-SELECT entity_key, '', label_id, content_hash
-FROM entity_label_events FINAL
+SELECT entity_key, '', label_id, argMax(content_hash, first_wins)
+FROM entity_label_events
 WHERE entity_key IN ($keys)
+GROUP BY entity_key, label_id
 """
 
 CheckedT = TypeVar("CheckedT", CheckedPrediction, CheckedLabel)

@@ -28,6 +28,10 @@ from upshot_joiner.store.keys import Keys
 
 Params = Mapping[str, object] | None
 
+FEW_KEYS = 500
+"""Up to so many go with a statement to the engine in this process: to fill a table takes two statements more."""
+_FEW = "SELECT arrayJoin({few_keys:Array(UInt128)}) AS request_key"
+
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 300
 """How long a server may be silent within a statement. It sends its progress meanwhile, so a long one is not cut off."""
@@ -130,14 +134,14 @@ class EmbeddedConnection:
     def query(self, sql: str, params: Params, keys: Keys | None) -> list[tuple[Any, ...]]:
         """The rows of a SELECT."""
         with _mapped_errors():
-            return [
-                tuple(row) for row in self._client.query(self._with(sql, keys), parameters=_given(params)).result_rows
-            ]
+            sql, given = self._with(sql, params, keys)
+            return [tuple(row) for row in self._client.query(sql, parameters=given).result_rows]
 
     def arrow(self, sql: str, params: Params, keys: Keys | None) -> pa.Table:
         """The result of a SELECT as an Arrow table."""
         with _mapped_errors():
-            return self._client.query_arrow(self._with(sql, keys), parameters=_given(params), use_strings=True)
+            sql, given = self._with(sql, params, keys)
+            return self._client.query_arrow(sql, parameters=given, use_strings=True)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Insert rows as one block."""
@@ -147,22 +151,26 @@ class EmbeddedConnection:
     def command(self, sql: str, params: Params, keys: Keys | None) -> None:
         """Run a statement that returns nothing."""
         with _mapped_errors():
-            self._client.command(self._with(sql, keys), parameters=_given(params))
+            sql, given = self._with(sql, params, keys)
+            self._client.command(sql, parameters=given)
 
     def close(self) -> None:
         """Close it."""
         self._client.close()
 
-    def _with(self, sql: str, keys: Keys | None) -> str:
+    def _with(self, sql: str, params: Params, keys: Keys | None) -> tuple[str, dict[str, Any] | None]:
+        given = _given(params)
         if keys is None:
-            return sql
+            return sql, given
+        if len(keys) <= FEW_KEYS:
+            return sql.replace("$keys", _FEW), {**(given or {}), "few_keys": list(keys.numbers)}
         if keys is not self._loaded:  # a batch is asked about several times, usually on one connection
             self._loaded = None
             self._client.command(f"TRUNCATE TABLE {self._table}")
             if keys:
                 self._client.insert_arrow(self._table, pa.table({"request_key": keys.column()}))
             self._loaded = keys
-        return sql.replace("$keys", f"SELECT request_key FROM {self._table}")
+        return sql.replace("$keys", f"SELECT request_key FROM {self._table}"), given
 
 
 class ServerConnection:
