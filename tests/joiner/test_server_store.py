@@ -14,19 +14,24 @@ from tests.ports import free_port
 from tests.running_clickhouse import RunningClickHouse
 from upshot_joiner.errors import StoreError, StoreUnavailable
 from upshot_joiner.store.client import Store
-from upshot_joiner.store.driver import compression_to
+from upshot_joiner.store.driver import FEW_KEYS, compression_to
 from upshot_joiner.store.keys import Keys
 from upshot_server.parts import SCHEMAS
 
 BIG = [1, 2**63, 2**64 - 1, 2**64, 2**127 + 1, 2**128 - 1]
 
 
-def test_keys_of_a_batch_reach_a_statement_exactly(any_store: Store) -> None:
+@pytest.mark.parametrize("more", [0, FEW_KEYS - len(BIG), FEW_KEYS], ids=["few", "as many as go along", "many"])
+def test_keys_of_a_batch_reach_a_statement_exactly(any_store: Store, more: int) -> None:
     """All 128 bits; each key once; an empty batch is nothing; parameters and keys go together."""
+    keys = [*BIG, *range(10**30, 10**30 + more)]
     sql = "SELECT request_key FROM ($keys) WHERE request_key != {but:UInt128} ORDER BY request_key"
-    assert any_store.query(sql, {"but": 2**64}, Keys([*BIG, *BIG])) == [(key,) for key in BIG if key != 2**64]
+    assert any_store.query(sql, {"but": 2**64}, Keys([*keys, *BIG])) == [(k,) for k in sorted(keys) if k != 2**64]
     assert any_store.query(sql, {"but": 0}, Keys([])) == []
-    assert any_store.arrow("SELECT count() AS n FROM ($keys)", keys=Keys(BIG))["n"].to_pylist() == [len(BIG)]
+    assert any_store.arrow("SELECT count() AS n FROM ($keys)", keys=Keys(keys))["n"].to_pylist() == [len(keys)]
+    assert any_store.query("SELECT count() FROM ($keys) AS a WHERE request_key IN ($keys)", keys=Keys(keys)) == [
+        (len(keys),)
+    ]
 
 
 def test_batches_of_many_threads_do_not_mix(any_store: Store) -> None:
