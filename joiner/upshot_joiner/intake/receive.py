@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from upshot_joiner.intake.check import (
 )
 from upshot_joiner.intake.committer import Committer
 from upshot_joiner.intake.decode import Decoder, Refused, form_of
+from upshot_joiner.intake.decoded import Decoded, EventT
 from upshot_joiner.intake.origin import Origins
 from upshot_joiner.intake.repeated_keys import refuse_repeated_keys
 from upshot_joiner.intake.shaped import content_of
@@ -44,12 +46,14 @@ class Received(Generic[CheckedT]):
         return not self.events and not self.refused
 
 
-def _each(decoded: list[tuple[int, Prediction]], refused: list[Refused]) -> list[tuple[int, CheckedPrediction]]:
-    """Check predictions one by one; those that cannot be accepted are added to ``refused``."""
-    events: list[tuple[int, CheckedPrediction]] = []
-    for index, event in decoded:
+def _each(
+    check: Callable[[EventT], CheckedT], decoded: Decoded[EventT], refused: list[Refused]
+) -> list[tuple[int, CheckedT]]:
+    """Check events one by one; those that cannot be accepted are added to ``refused``."""
+    events: list[tuple[int, CheckedT]] = []
+    for index, event in decoded.events:
         try:
-            events.append((index, check_prediction(event)))
+            events.append((index, check(event)))
         except NotAccepted as reason:
             refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
     return events
@@ -79,7 +83,7 @@ class Receiver:
         if together is not None:
             events = [(index, one) for (index, _), one in zip(decoded.events, together, strict=True)]
         else:
-            events = _each(decoded.events, refused)
+            events = _each(check_prediction, decoded, refused)
         converted = sum(decoded.converted.get(index, 0) for index, _ in events) if decoded.converted else 0
         return Received(events, refused, converted)
 
@@ -90,25 +94,13 @@ class Receiver:
             refuse_repeated_keys(whole(frames))
         decoded = self._labels.decode(frames, content_type)
         refused = list(decoded.refused)
-        events: list[tuple[int, CheckedLabel]] = []
-        for index, event in decoded.events:
-            try:
-                events.append((index, check_label(event)))
-            except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, content_of(event)))
-        return Received(events, refused)
+        return Received(_each(check_label, decoded, refused), refused)
 
     def decode_reports(self, body: bytes, content_type: str, encoding: str) -> Received[CheckedReport]:
         """Reports of writers of a body as sent; raises a :class:`Problem` when it is no list of reports at all."""
         decoded = self._reports.decode(decompress(body, encoding), content_type)
         refused = list(decoded.refused)
-        reports: list[tuple[int, CheckedReport]] = []
-        for index, report in decoded.events:
-            try:
-                reports.append((index, check_report(report)))
-            except NotAccepted as reason:
-                refused.append(Refused(index, reason.code, reason.loc, content_of(report)))
-        return Received(reports, refused)
+        return Received(_each(check_report, decoded, refused), refused)
 
     def close(self) -> None:
         """Take no more. What was handed to the writer is the writer's."""
